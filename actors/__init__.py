@@ -1,0 +1,1 @@
+"""Ray actors that make trajectories: engine, rollout, refiner, stream and placement."""

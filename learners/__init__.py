@@ -1,0 +1,1 @@
+"""Ray actors that learn: DeepSpeed ranks, packing, publishing of weights, checkpoints."""
