@@ -1,0 +1,306 @@
+"""A run's recipe: one YAML file, validated before anything starts (invariant 13).
+
+Every field says what it means, its unit, and where its default comes from. Unknown keys are refused with the
+nearest known one; options that would silently do nothing are refused too. ``thor config schema`` prints it all.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from thor_ray.dialogue import PROMPT_TEMPLATES
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot run. The message names each field, its value and what is allowed."""
+
+
+class Section(BaseModel):
+    """Base of all sections: typed, frozen, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PolicyConfig(Section):
+    """The model that is trained."""
+
+    model: str = Field("tiny", description="`tiny` for the shipped base policy, or a Hugging Face model directory.")
+    template: str = Field("bare", description=f"Prompt template, one of {sorted(PROMPT_TEMPLATES)}.")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Of engine and learner weights.")
+    max_context: int = Field(512, ge=64, description="Prompt and response together, tokens.")
+
+    @model_validator(mode="after")
+    def _known_template(self) -> Self:
+        if self.template not in PROMPT_TEMPLATES:
+            raise ValueError(f"template {self.template!r} is unknown; choose one of {sorted(PROMPT_TEMPLATES)}")
+        return self
+
+
+class ProblemSource(Section):
+    """Where problems come from: generated families, or a JSONL file."""
+
+    file: Path | None = Field(None, description="JSONL with `problem` and `answer` a line; families are ignored.")
+    families: tuple[str, ...] = Field((), description="Generated families; empty means all of them.")
+    levels: tuple[int, ...] = Field((1, 2), description="Difficulty levels of generated problems, 1 is easiest.")
+    count: int = Field(256, ge=1, description="Number of problems.")
+
+
+class ProblemsConfig(Section):
+    """Training and held-out problems. Generated ones are disjoint in instances and in phrasing."""
+
+    train: ProblemSource = ProblemSource(count=2000)
+    heldout: ProblemSource = ProblemSource(count=200)
+
+
+class SandboxConfig(Section):
+    """Limits of one execution (spec sandbox.md section 4)."""
+
+    workers: int = Field(1, ge=1, description="Warm processes per rollout actor from which executions fork.")
+    timeout_seconds: float = Field(5.0, gt=0, le=60, description="Wall time of one execution.")
+    memory_mib: int = Field(512, ge=16, description="Memory of one execution above the warm process's own.")
+    preload: tuple[str, ...] = Field(("sympy",), description="Modules imported once, before forking.")
+
+
+class EngineConfig(Section):
+    """vLLM engines, one per rollout actor."""
+
+    actors: int = Field(1, ge=1, description="Rollout actors.")
+    tensor_parallel: int = Field(1, ge=1, description="GPUs per engine.")
+    max_sequences: int = Field(128, ge=1, description="Sequences decoded at the same time by one engine.")
+    kv_cache_mib: int = Field(128, ge=16, description="Key-value cache on a CPU; GPUs use gpu_memory_utilization.")
+    gpu_memory_utilization: float = Field(0.8, gt=0, le=1)
+
+
+class SamplingConfig(Section):
+    """How one trajectory is sampled."""
+
+    temperature: float = Field(1.0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(0, ge=0, description="0 means all tokens.")
+    max_rounds: int = Field(5, ge=0, description="Executed code blocks per trajectory (spec A.8).")
+    max_new_tokens: int = Field(256, ge=1, description="Sampled tokens per trajectory, discarded attempts excluded.")
+
+
+class CorrectionConfig(Section):
+    """Self-correction at inference (spec F.1): backtrack into the failed thought and resample."""
+
+    attempts: int = Field(4, ge=1, description="N_corr, attempts per failed step.")
+    suffix_tokens: int = Field(8, ge=0, description="L_suf, tokens cut from the failed step's thought.")
+
+
+class TirgenConfig(Section):
+    """Cold-start data construction (spec section B)."""
+
+    problems: int = Field(1500, ge=1, description="Training problems that demonstrations are built from.")
+    attempts: int = Field(1, ge=1, description="Generator samples per problem.")
+    temperature: float = Field(0.6, ge=0, description="Of the generator (spec B.2).")
+    step_tokens: int = Field(512, ge=1, description="L_step, tokens per generator step (spec B.2).")
+    worked_solutions: bool = Field(
+        True, description="Fall back on the problem's own worked solution where the generator's attempt is rejected."
+    )
+    flawed_first: float = Field(
+        0.0, ge=0, le=1, description="Share of first code blocks in a style that fails here; 0 is the paper's filter."
+    )
+    flawed_again: float = Field(0.0, ge=0, le=1, description="Share of second attempts in a failing style as well.")
+
+
+class OptimizerConfig(Section):
+    """AdamW and its schedule."""
+
+    learning_rate: float = Field(1e-6, ge=0)
+    schedule: Literal["constant", "linear"] = Field("constant", description="After warm-up; linear decays to zero.")
+    warmup_updates: int = Field(0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(0.01, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+
+
+class ColdStartConfig(Section):
+    """SFT on TIRGen data (spec section C). Defaults are the paper's."""
+
+    epochs: int = Field(1, ge=1)
+    batch_size: int = Field(256, ge=1, description="Sequences per update, over all ranks.")
+    mask_observations: bool = Field(True, description="Observations are conditioning only (spec C [N]).")
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=2e-6)
+
+
+class ObjectiveConfig(Section):
+    """``L = w_episode L_episode + w_step L_step`` (spec D.1, E.6)."""
+
+    clip_low: float = Field(0.2, ge=0, lt=1)
+    clip_high: float = Field(0.28, ge=0)
+    dual_clip: float | None = Field(3.0, gt=1, description="Bound on the loss for negative advantages; null is off.")
+    nll_weight: float = Field(0.01, ge=0, description="alpha of equation 5, NLL on positive advantages.")
+    episode_weight: float = Field(1.0, ge=0)
+    step_weight: float = Field(1.0, ge=0)
+    denominator: Literal["per_level", "shared"] = Field(
+        "per_level", description="Token counts that the two losses are divided by: each its own (paper), or the sum."
+    )
+
+
+class FilterConfig(Section):
+    """Which episode trajectories and groups may train (spec D.3). Defaults are the paper's."""
+
+    failed_code: bool = Field(True, description="Drop trajectories in which a block failed.")
+    min_response_tokens: int = Field(0, ge=0, description="Drop shorter responses; the release has 150.")
+    boxed_tail_tokens: int = Field(0, ge=0, description="The box must lie in the last n tokens; 0 is off, release 100.")
+    min_survivors: float = Field(0.5, ge=0, le=1, description="Share of a group that must survive.")
+
+
+class RLConfig(Section):
+    """Hierarchical RL (spec sections D, E)."""
+
+    rounds: int = Field(30, ge=0, description="Sampling rounds.")
+    groups_per_round: int = Field(16, ge=1, description="Problems sampled per round.")
+    group_size: int = Field(8, ge=2, description="G, trajectories per problem.")
+    updates_per_round: int = Field(1, ge=1, description="Optimizer steps per sampling round.")
+    sampling: SamplingConfig = SamplingConfig()
+    stop_at_failed_code: bool = Field(False, description="End a trajectory at its first failed block (spec D.3-1).")
+    step_level: bool = Field(True, description="Resample failed steps (spec section E).")
+    step_groups_per_round: int = Field(16, ge=0, description="Failed steps resampled per round, at the most.")
+    step_group_size: int = Field(8, ge=2, description="G of step groups.")
+    suffix_tokens: int = Field(100, ge=0, description="L_suf, tokens cut from the failed thought (spec E.1).")
+    no_action_reward: float | None = Field(None, description="Of continuations without code; null excludes them.")
+    filters: FilterConfig = FilterConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    evaluate_every: int = Field(0, ge=0, description="Rounds between evaluations on held-out problems; 0 is never.")
+
+    @model_validator(mode="after")
+    def _trainable_sampling(self) -> Self:
+        if self.sampling.top_p < 1 or self.sampling.top_k > 0:
+            raise ValueError(
+                "rl.sampling needs top_p: 1 and top_k: 0, since the behaviour log-probs of truncated sampling are "
+                "renormalised and would bias every ratio"
+            )
+        if self.sampling.temperature == 0:
+            raise ValueError("rl.sampling.temperature must be above 0: greedy siblings are all the same")
+        if not self.step_level and self.objective.denominator == "shared":
+            raise ValueError("rl.objective.denominator: shared does nothing without rl.step_level")
+        return self
+
+
+class LearnerConfig(Section):
+    """DeepSpeed ranks."""
+
+    ranks: int = Field(1, ge=1)
+    zero_stage: Literal[0, 1, 2, 3] = 2
+    micro_batch_tokens: int = Field(16384, ge=128, description="Padded tokens per rank and forward pass.")
+    gradient_checkpointing: bool = False
+
+
+class EvaluationConfig(Section):
+    """Avg@k on the held-out problems (spec G.1)."""
+
+    samples_per_problem: int = Field(4, ge=1)
+    sampling: SamplingConfig = SamplingConfig(temperature=0.6, top_k=50)
+    correction: CorrectionConfig = CorrectionConfig()
+
+
+class Recipe(Section):
+    """Everything that decides a run. The resolved recipe is stored in the run directory."""
+
+    name: str = Field("run", pattern=r"^[A-Za-z0-9._-]+$", description="Names the run directory `runs/<name>`.")
+    seed: int = Field(0, ge=0)
+    policy: PolicyConfig = PolicyConfig()
+    problems: ProblemsConfig = ProblemsConfig()
+    sandbox: SandboxConfig = SandboxConfig()
+    engine: EngineConfig = EngineConfig()
+    learner: LearnerConfig = LearnerConfig()
+    tirgen: TirgenConfig = TirgenConfig()
+    cold_start: ColdStartConfig = ColdStartConfig()
+    rl: RLConfig = RLConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _fits_context(self) -> Self:
+        for where, sampling in (("rl.sampling", self.rl.sampling), ("evaluation.sampling", self.evaluation.sampling)):
+            if sampling.max_new_tokens >= self.policy.max_context:
+                raise ValueError(
+                    f"{where}.max_new_tokens is {sampling.max_new_tokens}, which leaves no room for a prompt in "
+                    f"policy.max_context {self.policy.max_context}"
+                )
+        return self
+
+
+def recipe_names() -> list[str]:
+    """Names of the shipped recipes."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def load_recipe(name_or_path: str, overrides: list[str] | None = None) -> Recipe:
+    """Reads a shipped recipe by name or any recipe by path, applies ``a.b=value`` overrides, validates it.
+
+    Raises:
+        RecipeError: no such recipe, not YAML, or invalid; the message lists every fault.
+    """
+    path = RECIPES / f"{name_or_path}.yaml"
+    if not path.is_file():
+        path = Path(name_or_path)
+    if not path.is_file():
+        raise RecipeError(f"no recipe {name_or_path!r}: neither a file nor one of {', '.join(recipe_names())}")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path}: not YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping, this is a {type(tree).__name__}")
+    for override in overrides or []:
+        _apply_override(tree, override)
+    return validate_recipe(tree, str(path))
+
+
+def validate_recipe(tree: dict[str, Any], origin: str) -> Recipe:
+    """Validates a recipe's tree.
+
+    Raises:
+        RecipeError: lists each faulty field with its value, what is wrong, and the nearest known key.
+    """
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise RecipeError(f"{origin}: " + "\n  ".join(["the recipe cannot run:", *_explain(error)])) from error
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not all(key.split(".")):
+        raise RecipeError(f"--set {override!r}: write it as section.field=value")
+    *parents, leaf = key.split(".")
+    node = tree
+    for parent in parents:
+        child = node.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise RecipeError(f"--set {override!r}: {parent!r} is a value, not a section")
+        node = child
+    try:
+        node[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {override!r}: the value is not YAML: {error}") from error
+
+
+def _explain(error: ValidationError) -> list[str]:
+    lines = []
+    for fault in error.errors():
+        where = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            lines.append(f"{where}: no such field{_suggest(fault['loc'])}")
+        elif fault["type"] == "value_error":
+            lines.append(f"{where}: {fault['ctx']['error']}" if where else str(fault["ctx"]["error"]))
+        else:
+            lines.append(f"{where}: {fault['msg']}, got {fault['input']!r}")
+    return lines
+
+
+def _suggest(location: tuple[int | str, ...]) -> str:
+    section: Any = Recipe
+    for part in location[:-1]:
+        section = section.model_fields[part].annotation
+    known = list(section.model_fields)
+    near = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(known)}"
