@@ -72,6 +72,7 @@ def test_defaults_follow_the_paper():
     assert (recipe.rl.objective.clip_low, recipe.rl.objective.clip_high) == (0.2, 0.28)
     assert recipe.rl.objective.nll_weight == 0.01
     assert recipe.rl.suffix_tokens == 100
-    assert recipe.rl.filters.failed_code and recipe.rl.filters.min_survivors == 0.5
+    assert recipe.rl.filters.failed_code
+    assert recipe.rl.filters.min_survivors == 0.5
     assert (recipe.evaluation.sampling.temperature, recipe.evaluation.sampling.top_k) == (0.6, 50)
     assert recipe.evaluation.correction.attempts == 4

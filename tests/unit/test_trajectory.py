@@ -82,7 +82,8 @@ def test_a_branch_trains_on_nothing_of_its_prefix(steps, suffix, data):
     assert branch.ids[:cut] == parent.ids[:cut]
     assert branch.loss_mask().sum() == 5
     assert not branch.loss_mask()[:cut].any()
-    assert branch.calls == 1 and branch.all_calls_succeeded
+    assert branch.calls == 1
+    assert branch.all_calls_succeeded
     assert len(branch.steps) == index + 1
     assert branch.steps[-1].thought == Span(SpanKind.THOUGHT, parent.steps[index].thought.start, cut + 2)
 
@@ -122,7 +123,8 @@ def test_a_step_without_thought_has_an_empty_one_at_the_action():
 def test_infrastructure_errors_are_not_the_codes_failure():
     assert not ExecutionStatus.INFRA_ERROR.failed
     assert not ExecutionStatus.OK.failed
-    assert ExecutionStatus.NO_OUTPUT.failed and ExecutionStatus.TIMEOUT.failed
+    assert ExecutionStatus.NO_OUTPUT.failed
+    assert ExecutionStatus.TIMEOUT.failed
 
 
 def test_no_call_is_not_a_success():
