@@ -1,0 +1,44 @@
+# Two commands on a fresh machine: `make smoke`, then look at runs/smoke/report.html. `make help` lists the rest.
+.DEFAULT_GOAL := help
+.PHONY: help setup smoke test test-unit test-integration lint format lock clean
+
+VENV := $(or $(THOR_VENV),.venv)
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+# Arguments for the command behind a target, as in: make smoke ARGS="--seed 1"
+ARGS ?=
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Build .venv (THOR_EXTRA=gpu for NVIDIA GPUs); quick when it is up to date
+	@sh deploy/setup.sh
+
+smoke: setup ## Run the whole loop on this machine: make smoke ARGS="--seed 1"
+	@$(BIN)/thor smoke $(ARGS)
+
+test: setup ## Run all tests
+	@$(MAKE) --no-print-directory test-unit test-integration
+
+test-unit: ## Run the unit tests, in parallel
+	@$(PYTEST) tests/unit -n auto --maxprocesses=8 --timeout=120 $(ARGS)
+
+test-integration: ## Run the tests with real Ray, vLLM, DeepSpeed and sandbox, one after the other
+	@$(PYTEST) tests/integration tests/e2e $(ARGS)
+
+lint: setup ## Check style, formatting, types and import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+format: setup ## Format the code and apply the safe fixes
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: setup ## Resolve deploy/constraints-cpu.txt anew from pyproject.toml
+	@$(BIN)/python deploy/environment.py --lock
+
+clean: ## Remove caches and build leftovers; .venv and runs/ stay
+	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
