@@ -310,7 +310,7 @@ class TrajectoryBuilder:
         """Appends tokens that the policy of weight ``version`` sampled, with their behaviour log-probs.
 
         A thought that continues the previous thought (a branch's prefix, or an engine request that was split)
-        extends that span, so that a step has exactly one thought.
+        extends that span, so that a step has exactly one thought; an action likewise.
         """
         if not kind.written_by_policy:
             raise ValueError(f"{kind} tokens are not sampled by the policy")
@@ -383,7 +383,7 @@ class TrajectoryBuilder:
         self.ids.extend(ids)
         self.log_probs.extend(log_probs)
         self.versions.extend([version] * len(ids))
-        if kind is SpanKind.THOUGHT and last.kind is SpanKind.THOUGHT:
+        if kind is last.kind and kind in (SpanKind.THOUGHT, SpanKind.ACTION):
             self.spans[-1] = Span(kind, last.start, len(self.ids))
         elif ids:
             self.spans.append(Span(kind, start, len(self.ids)))
