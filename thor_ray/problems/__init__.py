@@ -19,7 +19,7 @@ family             claim
 ``prime_count``    ``count of primes from 10 to 100 = 21`` (ends inclusive)
 ``digit_sum``      ``digit_sum(2^15) = 26``
 ``recurrence``     ``a(0) = 3, a(n) = 2*a(n-1) + 5: a(6) = 507``, or
-                   ``a(0) = 1, a(1) = 3, a(n) = 2*a(n-1) + 5*a(n-2): a(6) = 1443``
+                   ``a(0) = 1, a(1) = 3, a(n) = 2*a(n-1) + 5*a(n-2): a(6) = 1531``
 ``linear_system``  ``2x + 3y = 12, 4x - y = 10: x = 3``; a coefficient 1 is left out, the right side
                    may be negative, the result an integer or ``-7/3``
 ``arithmetic``     ``37 * 24 + 115 = 1003``, ``(12 + 30) * 24 - 8 = 1000``, ``7/12 + 5/18 = 31/36``
@@ -33,6 +33,7 @@ Numbers have no thousands separators. Every claim ends in ``= result``; the part
 
 from thor_ray.problems.families import FAMILIES, LEVELS
 from thor_ray.problems.generate import Split, generate
+from thor_ray.problems.jsonl import ProblemFileError, load_problems
 from thor_ray.problems.problem import Problem
 
-__all__ = ["FAMILIES", "LEVELS", "Problem", "Split", "generate"]
+__all__ = ["FAMILIES", "LEVELS", "Problem", "ProblemFileError", "Split", "generate", "load_problems"]
