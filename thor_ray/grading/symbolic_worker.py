@@ -1,0 +1,175 @@
+"""The process that does algebra: ``python -P -m thor_ray.grading.symbolic_worker FD PARENT_PID``.
+
+It owns nothing and trusts nobody: one comparison at a time, an address space limit, no time limit of its own. The
+parent holds the clock and kills it. It dies with the parent's thread (PDEATHSIG) and when the connection closes.
+
+Messages are JSON. First one out: ``{"ready": version}`` or ``{"fatal": reason}``. Then for each
+``{"gold", "answer"}`` one of ``{"equal": bool}``, ``{"unparsable": "gold"|"answer"}``, ``{"error": reason}``.
+"""
+
+import ctypes
+import json
+import logging
+import os
+import re
+import resource
+import signal
+import sys
+from functools import lru_cache
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+MEMORY_BYTES = 2 << 30
+"""Address space limit; reaching it is an error of the grader, never a verdict."""
+_DIGITS = 50
+_RELATIVE_TOLERANCE = 1e-30
+_DECIMAL = re.compile(r"(?<![\w.])(\d*)\.(\d+)(?![\d.])")
+_PR_SET_PDEATHSIG = 1
+
+
+def confine(parent_pid: int) -> None:
+    """Ties this process to its parent's life and bounds its memory.
+
+    Raises:
+        SystemExit: The parent has already gone.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:
+        raise SystemExit("the parent process ended before its symbolic worker started")
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def exact_decimals(latex: str) -> str:
+    r"""Writes decimals as fractions, so that no float and none of its tolerance enters the comparison.
+
+    ``0.25x`` becomes ``\frac{25}{100}x``.
+    """
+
+    def fraction(match: re.Match[str]) -> str:
+        whole, decimals = match.groups()
+        return rf"\frac{{{int((whole + decimals) or '0')}}}{{{10 ** len(decimals)}}}"
+
+    return _DECIMAL.sub(fraction, latex)
+
+
+@lru_cache(maxsize=2048)
+def parse(latex: str) -> Any:
+    """A sympy object for one expression, or ``None`` if math-verify cannot read it."""
+    from latex2sympy2_extended.latex2sympy2 import NormalizationConfig
+    from math_verify import LatexExtractionConfig
+    from math_verify import parse as math_verify_parse
+
+    # Units are ours (they must not swallow variables such as the m of 6m), and so is everything outside LaTeX.
+    configuration = LatexExtractionConfig(
+        boxed_match_priority=0,
+        normalization_config=NormalizationConfig(
+            basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all"
+        ),
+    )
+    found = math_verify_parse(
+        rf"\boxed{{{exact_decimals(latex)}}}",
+        extraction_config=[configuration],
+        fallback_mode="no_fallback",
+        parsing_timeout=None,
+    )
+    return found[0] if found else None
+
+
+def compare(gold: str, answer: str) -> dict[str, Any]:
+    """One verdict as a message; see the module docstring."""
+    from math_verify import verify
+
+    gold_expression, answer_expression = parse(gold), parse(answer)
+    if gold_expression is None:
+        return {"unparsable": "gold"}
+    if answer_expression is None:
+        return {"unparsable": "answer"}
+    equal = verify(gold_expression, answer_expression, timeout_seconds=None, raise_on_error=True)
+    return {"equal": bool(equal) and agree_numerically(gold_expression, answer_expression)}
+
+
+def agree_numerically(gold: Any, answer: Any) -> bool:
+    """Second opinion on two expressions that math-verify called equal; it rounds small differences away.
+
+    Both are evaluated to 50 digits, variables at fixed rational points, and must agree relatively. What cannot be
+    evaluated (sets, relations, undefined functions) is left to math-verify's verdict.
+    """
+    import sympy
+
+    if not (isinstance(gold, sympy.Expr) and isinstance(answer, sympy.Expr)):
+        return True
+    symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
+    for shift in (0, 1):
+        point = {symbol: sympy.Rational(7 + 4 * index + shift, 5 + 2 * index) for index, symbol in enumerate(symbols)}
+        left, right = (expression.subs(point).doit().evalf(_DIGITS) for expression in (gold, answer))
+        if not (left.is_number and right.is_number and left.is_finite and right.is_finite):
+            return True
+        scale = max(abs(left), abs(right))
+        if scale == 0:
+            continue
+        if abs(left - right) > _RELATIVE_TOLERANCE * scale:
+            # An exact zero may come out as 1e-60, which no relative test accepts.
+            return bool(sympy.simplify(gold - answer).is_zero)
+    return True
+
+
+def self_test() -> str | None:
+    """What is wrong with the installed parser, or ``None``. Under another antlr runtime it fails silently."""
+    for gold, answer, expected in (
+        (r"2\sqrt{3}", r"\sqrt{12}", True),
+        (r"2\sqrt{3}", r"2\sqrt{5}", False),
+        (r"x^2+1", r"1+x^2", True),
+        (r"\frac{\pi}{2}", "0.5\\pi", True),
+    ):
+        if compare(gold, answer) != {"equal": expected}:
+            return f"math-verify does not compare {gold} with {answer} correctly"
+    return None
+
+
+def _memory_is_exhausted() -> bool:
+    """Whether this process once came near its limit; libraries swallow ``MemoryError`` and say "different"."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    peak_kib = int(status.partition("VmPeak:")[2].split()[0])
+    return peak_kib * 1024 > 0.9 * MEMORY_BYTES
+
+
+def _answer(request: dict[str, str]) -> dict[str, Any]:
+    try:
+        response = compare(request["gold"], request["answer"])
+    except (MemoryError, RecursionError) as error:
+        return {"error": f"{type(error).__name__} in the algebra"}
+    # Whatever a parser or simplifier raises is the grader's failure, and is reported as such.
+    except Exception as error:  # noqa: BLE001
+        return {"error": f"{type(error).__name__}: {error}"[:300]}
+    if not response.get("equal") and _memory_is_exhausted():
+        return {"error": f"memory limit of {MEMORY_BYTES >> 20} MiB reached"}
+    return response
+
+
+def main() -> None:
+    """Serves comparisons until the connection closes."""
+    connection = Connection(int(sys.argv[1]))
+    confine(int(sys.argv[2]))
+    logging.disable(logging.CRITICAL)
+    try:
+        import math_verify  # noqa: F401
+
+        fatal = self_test()
+    except ImportError as error:
+        fatal = str(error)
+    connection.send_bytes(json.dumps({"fatal": fatal} if fatal else {"ready": True}).encode())
+    while not fatal:
+        try:
+            request = json.loads(connection.recv_bytes())
+        except EOFError:
+            return
+        response = _answer(request)
+        connection.send_bytes(json.dumps(response).encode())
+        if "error" in response:
+            return  # its state is suspect; the parent starts another
+
+
+if __name__ == "__main__":
+    main()
