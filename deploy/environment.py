@@ -10,6 +10,7 @@ A stamp with the hash of everything that decides the result makes the second cal
 import argparse
 import ast
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -101,9 +102,17 @@ def pinned_version(requirements: Iterable[str], package: str) -> str:
     raise SetupError(f"pyproject.toml does not pin {package} with ==")
 
 
-def fingerprint(directory: Path, files: Iterable[Path]) -> str:
-    """A hash of everything that decides what gets installed: where the environment lies, and the files' contents."""
-    digest = hashlib.sha256(f"{directory}\n".encode())
+def fingerprint(directory: Path, project: Path, files: Iterable[Path]) -> str:
+    """A hash of everything that decides what gets installed.
+
+    Args:
+        directory: Where the environment lies.
+        project: ``pyproject.toml``; settings of linters and the like in it do not count.
+        files: What else decides, by contents.
+    """
+    tables = tomllib.loads(project.read_text(encoding="utf-8"))
+    installed = [tables["project"], tables["build-system"], tables["tool"]["setuptools"]]
+    digest = hashlib.sha256(json.dumps([str(directory), *installed], sort_keys=True).encode())
     for path in files:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
@@ -296,8 +305,8 @@ def build(directory: Path, extra: str) -> None:
         SetupError: See the methods of :class:`Environment`.
     """
     environment = Environment(directory, extra)
-    sources = [ROOT / "pyproject.toml", *(ROOT / "deploy").glob("*.txt"), *(ROOT / "deploy").glob("*.py")]
-    key = fingerprint(directory, sorted(sources))
+    sources = sorted([*(ROOT / "deploy").glob("*.txt"), *(ROOT / "deploy").glob("*.py")])
+    key = fingerprint(directory, ROOT / "pyproject.toml", sources)
     if environment.is_current(key):
         say(f"{directory} is up to date")
         return

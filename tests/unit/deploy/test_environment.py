@@ -64,15 +64,21 @@ def test_the_pin_of_torch_is_found_among_others() -> None:
         pinned_version(["torch>=2"], "torch")
 
 
-def test_the_fingerprint_follows_contents_not_times(tmp_path: Path) -> None:
-    file = tmp_path / "pins.txt"
-    file.write_text("a==1\n")
-    before = fingerprint(tmp_path, [file])
-    file.write_text("a==1\n")
-    assert fingerprint(tmp_path, [file]) == before
-    file.write_text("a==2\n")
-    assert fingerprint(tmp_path, [file]) != before
-    assert fingerprint(tmp_path / "moved", [file]) != fingerprint(tmp_path, [file])
+def test_the_fingerprint_follows_what_decides_the_installation_and_nothing_else(tmp_path: Path) -> None:
+    project, pins = tmp_path / "pyproject.toml", tmp_path / "pins.txt"
+    text = "[project]\ndependencies = ['a']\n[build-system]\n[tool.setuptools]\n[tool.ruff]\nline-length = 1\n"
+    project.write_text(text)
+    pins.write_text("a==1\n")
+    before = fingerprint(tmp_path, project, [pins])
+    project.write_text(text.replace("line-length = 1", "line-length = 2"))
+    pins.write_text("a==1\n")
+    assert fingerprint(tmp_path, project, [pins]) == before
+    assert fingerprint(tmp_path / "moved", project, [pins]) != before
+    project.write_text(text.replace("['a']", "['a', 'b']"))
+    assert fingerprint(tmp_path, project, [pins]) != before
+    project.write_text(text)
+    pins.write_text("a==2\n")
+    assert fingerprint(tmp_path, project, [pins]) != before
 
 
 def test_absent_excluded_packages_are_no_conflict_and_everything_else_is() -> None:
