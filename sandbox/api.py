@@ -1,0 +1,208 @@
+"""`Sandbox`: runs Python programs that nobody has read."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from sandbox.errors import SandboxError
+from sandbox.job import Job
+from sandbox.limits import Limits
+from sandbox.request import Request
+from sandbox.result import Isolation, Level, Result, Status
+from sandbox.supervisor import Options, Supervisor
+from sandbox.zygote import ZygoteOptions, default_library_paths
+
+
+class Sandbox:
+    """A pool of warm, confined Python processes; each program gets a process of its own, and nothing of an earlier one.
+
+        with Sandbox() as sandbox:
+            result = sandbox.run("print(6 * 7)")
+
+    Works from any thread, from any number of asyncio loops and inside a Ray actor. A program that fails, hangs, crashes or
+    floods is a `Result`, never an exception. A program has no input, no network and no files but an empty directory of its
+    own; it runs as this process's user without any privilege.
+
+    Args:
+        workers: warm processes; None takes one per core that this process may use.
+        preload: modules that programs find imported; a program may import any other of `library_paths` too, only slower.
+        limits: bounds on one program.
+        min_level: the least isolation to run under.
+        allow_insecure: needed to run at level 0, which does not confine: a program can then read this user's files, use the
+            network, start processes that outlive it and signal others.
+        children_per_worker: programs that run at a time in one worker's care.
+        library_paths: directories of third-party modules, readable by every program: keep answers and keys out of them. None
+            takes this interpreter's site-packages.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int | None = None,
+        preload: Sequence[str] = ("numpy", "sympy"),
+        limits: Limits | None = None,
+        min_level: int = Level.CONFINED,
+        allow_insecure: bool = False,
+        children_per_worker: int = 2,
+        library_paths: Sequence[str] | None = None,
+    ) -> None:
+        if workers is None:
+            workers = len(os.sched_getaffinity(0))
+        for name, number in (("workers", workers), ("children_per_worker", children_per_worker)):
+            if number < 1:
+                raise ValueError(f"{name} is {number!r}; it must be at least 1")
+        self.limits = limits or Limits()
+        paths = default_library_paths() if library_paths is None else tuple(map(os.path.realpath, library_paths))
+        self._options = Options(
+            workers=workers,
+            children_per_worker=children_per_worker,
+            min_level=Level(min_level),
+            allow_insecure=allow_insecure,
+            zygote=ZygoteOptions(tuple(preload), paths, self.limits),
+        )
+        self._supervisor: Supervisor | None = None
+        self._isolation: Isolation | None = None
+        self._owner = 0
+
+    def start(self) -> Self:
+        """Starts the workers and probes their isolation; blocks until they are ready, about a second. `with` does it.
+
+        Raises:
+            SandboxUnavailable: a worker cannot be started, or gives less isolation than `min_level`.
+            SandboxError: it is open already.
+        """
+        if self._supervisor is not None:
+            raise SandboxError("the sandbox is open already")
+        supervisor = Supervisor(self._options)
+        self._isolation = supervisor.start()
+        self._supervisor = supervisor
+        self._owner = os.getpid()
+        weakref.finalize(self, _stop_in, self._owner, supervisor)
+        return self
+
+    def close(self) -> None:
+        """Ends every program and worker; calls in flight get `cancelled`. Harmless when repeated."""
+        if self._supervisor is not None and os.getpid() == self._owner:
+            self._supervisor.stop()
+        self._supervisor = None
+
+    @property
+    def isolation(self) -> Isolation:
+        """The weakest isolation among the workers.
+
+        Raises:
+            SandboxError: the sandbox is not open.
+        """
+        self._require_open()
+        assert self._isolation is not None
+        return self._isolation
+
+    def run(self, code: str, *, timeout: float | None = None, seed: int | None = None) -> Result:
+        """Runs one program and waits for it; see `Request`. An interrupt (Ctrl-C) ends the program too.
+
+        Raises:
+            TypeError, ValueError: bad arguments.
+            SandboxError: the sandbox is not open.
+        """
+        return self.run_batch([Request(code, timeout, seed)])[0]
+
+    def run_batch(self, requests: Iterable[Request | str]) -> list[Result]:
+        """Runs programs side by side, as many at a time as the workers take; results in the order of the requests.
+
+        Raises:
+            TypeError, ValueError: a bad request; nothing has run then.
+            SandboxError: the sandbox is not open.
+        """
+        waiting = [self._prepare(each) for each in requests]
+        supervisor = self._submit(waiting)
+        try:
+            return [future.result() for _, future in waiting]
+        except BaseException:
+            for job, _ in waiting:
+                supervisor.cancel(job)
+            raise
+
+    async def arun(
+        self,
+        code: str,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - bounds the program, not the await
+        seed: int | None = None,
+    ) -> Result:
+        """`run` for asyncio: never blocks the loop. Cancelling the await kills the program.
+
+        Raises:
+            TypeError, ValueError: bad arguments.
+            SandboxError: the sandbox is not open.
+        """
+        job, future = self._prepare(Request(code, timeout, seed))
+        supervisor = self._submit([(job, future)])
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            supervisor.cancel(job)
+            raise
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return await asyncio.to_thread(self.start)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
+    def _require_open(self) -> Supervisor:
+        if self._supervisor is None:
+            raise SandboxError("the sandbox is not open: use it in a `with` block or call start()")
+        if os.getpid() != self._owner:
+            raise SandboxError("the sandbox was opened in another process: open one here")
+        return self._supervisor
+
+    def _prepare(self, request: Request | str) -> tuple[Job, Future[Result]]:
+        if not isinstance(request, Request):
+            request = Request(request)
+        future: Future[Result] = Future()
+        # From now on nobody can cancel the future itself, so delivering a result into it cannot fail.
+        future.set_running_or_notify_cancel()
+        timeout = self.limits.wall_seconds if request.timeout is None else request.timeout
+        return Job(request, timeout, request.drawn_seed(), future.set_result), future
+
+    def _submit(self, waiting: Sequence[tuple[Job, Future[Result]]]) -> Supervisor:
+        """Queues the jobs, but answers programs that are too long at once."""
+        supervisor = self._require_open()
+        accepted = []
+        for job, _ in waiting:
+            size = len(job.request.code.encode("utf-8", "surrogatepass"))
+            if size > self.limits.program_bytes:
+                text = f"the program has {size} bytes, the limit is {self.limits.program_bytes}"
+                job.deliver(
+                    replace(job.unrun(Status.SYNTAX_ERROR, "ProgramTooLong", text), stderr=f"ProgramTooLong: {text}\n")
+                )
+            else:
+                accepted.append(job)
+        supervisor.submit(accepted)
+        return supervisor
+
+
+def _stop_in(owner: int, supervisor: Supervisor) -> None:
+    """Closes a sandbox that its user forgot, unless this is a fork of its process, in which the thread does not exist."""
+    if os.getpid() == owner:
+        supervisor.stop()

@@ -1,0 +1,53 @@
+"""A program on its way through the queue, and the results of those that never ran."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sandbox.request import Request
+from sandbox.result import Result, Status
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """A request that somebody waits for.
+
+    Attributes:
+        request: what to run.
+        timeout: wall-clock seconds granted.
+        seed: the seed drawn for it.
+        deliver: receives the result, once, on the supervisor's thread.
+        submitted: when the caller asked (time.monotonic).
+        attempt: 1, and 2 after a fault of the sandbox.
+    """
+
+    request: Request
+    timeout: float
+    seed: int
+    deliver: Callable[[Result], None]
+    submitted: float = field(default_factory=time.monotonic)
+    attempt: int = 1
+
+    def unrun(self, status: Status, kind: str, message: str) -> Result:
+        """The result of a program that never started, or whose end nobody saw."""
+        return Result(
+            status=status,
+            stdout="",
+            stderr="",
+            truncated=False,
+            exc_type=kind,
+            exc_message=message,
+            traceback="",
+            exit_code=None,
+            signal=None,
+            wall_ms=0.0,
+            cpu_user_ms=0.0,
+            cpu_sys_ms=0.0,
+            max_rss_kb=0,
+            queue_ms=1000 * (time.monotonic() - self.submitted),
+            isolation=None,
+            seed=self.seed,
+            attempt=self.attempt,
+        )

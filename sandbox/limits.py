@@ -1,0 +1,62 @@
+"""What one program may use."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+KIB = 1024
+MIB = 1024 * KIB
+MAX_WALL_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on one program; every field is positive.
+
+    Attributes:
+        wall_seconds: time from dispatch to the end, unless a call asks for another; at most 60. The supervisor kills at
+            the deadline.
+        memory_bytes: address space and private data *above* what the preloaded libraries already occupy.
+        file_bytes: size of any one file that the program writes.
+        open_files: open descriptors, the three standard streams included.
+        output_bytes: stdout and stderr together; a program that writes more is killed (`output_limit`).
+        output_head_bytes: what is kept from the beginning of each stream.
+        output_tail_bytes: what is kept from the end of each stream; the middle is dropped and the result says `truncated`.
+        program_bytes: size of the source text in UTF-8; a longer program is refused unread (`syntax_error`).
+
+    Raises:
+        ValueError: a field is not positive, or `wall_seconds` is above 60.
+    """
+
+    wall_seconds: float = 5.0
+    memory_bytes: int = 512 * MIB
+    file_bytes: int = 16 * MIB
+    open_files: int = 64
+    output_bytes: int = 8 * MIB
+    output_head_bytes: int = 48 * KIB
+    output_tail_bytes: int = 16 * KIB
+    program_bytes: int = MIB
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"Limits.{field.name} is {value!r}; it must be a positive number")
+        check_timeout(self.wall_seconds, "Limits.wall_seconds")
+
+
+def check_timeout(seconds: float, name: str = "timeout") -> float:
+    """Returns `seconds` if it is a time that the sandbox grants.
+
+    Raises:
+        ValueError: it is not in (0, 60].
+    """
+    if not 0 < seconds <= MAX_WALL_SECONDS:
+        raise ValueError(f"{name} is {seconds!r}; it must be above 0 and at most {MAX_WALL_SECONDS:g} seconds")
+    return float(seconds)
+
+
+def cpu_seconds(wall_seconds: float) -> int:
+    """CPU time for a program with this deadline: as much as one core gives, in the whole seconds that RLIMIT_CPU counts."""
+    return math.ceil(wall_seconds)

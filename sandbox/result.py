@@ -1,0 +1,115 @@
+"""What one execution was, in the caller's terms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+
+class Status(StrEnum):
+    """How a program ended. Facts that the kernel reports beat what the program says about itself.
+
+    `OK` is a claim of the program (it could write "I ended well" itself), so it is no evidence that an answer is right:
+    compare its output with something that the program has never seen.
+    """
+
+    OK = "ok"
+    RUNTIME_ERROR = "runtime_error"
+    """An exception reached the top of the program."""
+    SYNTAX_ERROR = "syntax_error"
+    """The program was refused before its first statement: it does not compile, or it is too long."""
+    EXIT = "exit"
+    """It left with a non-zero code: `sys.exit`, `os._exit`."""
+    TIMEOUT = "timeout"
+    """Killed at the wall-clock deadline or by the CPU limit."""
+    MEMORY_LIMIT = "memory_limit"
+    OUTPUT_LIMIT = "output_limit"
+    CRASH = "crash"
+    """Killed by a signal that was not ours, e.g. a segmentation fault."""
+    CANCELLED = "cancelled"
+    """The sandbox was closed, or the caller cancelled, before the program ended."""
+    SANDBOX_ERROR = "sandbox_error"
+    """The sandbox's own fault, after one retry. Says nothing about the program: never a reward."""
+
+
+class Level(IntEnum):
+    """How strongly a program is confined; the gaps are levels that this version does not offer."""
+
+    LIMITS = 0
+    """Own process, resource limits, clean environment. Files, network and other processes of this user stay in reach."""
+    CONFINED = 2
+    """And Landlock (no file but the libraries and the scratch directory) and seccomp (no process, socket, signal)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Isolation:
+    """The confinement that a program really ran under, as probed live in the process that runs it.
+
+    Attributes:
+        level: the level granted by the probes.
+        landlock_abi: Landlock's version in this kernel, 0 without Landlock.
+        seccomp: fingerprint of the system-call filter, empty without one.
+        user_id: the numeric user that programs run as.
+        shortfalls: why the level is not higher; empty at the highest level offered.
+    """
+
+    level: Level
+    landlock_abi: int
+    seccomp: str
+    user_id: int
+    shortfalls: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One execution.
+
+    Attributes:
+        status: how it ended.
+        stdout: standard output, decoded as UTF-8 with invalid bytes replaced; its middle is cut out beyond the limit.
+        stderr: standard error, the same way. After an exception it ends as the interpreter would end it.
+        truncated: whether something was cut out of stdout or stderr.
+        exc_type: the exception's class as the interpreter prints it (`ValueError`, `sympy.core.sympify.SympifyError`).
+        exc_message: its text. For `sandbox_error`: what went wrong in the sandbox.
+        traceback: the formatted traceback with the program's own frames only; empty without an exception.
+        exit_code: the process's exit code; None if a signal ended it or it never started.
+        signal: the signal that ended it, else None.
+        wall_ms: from dispatch to the end.
+        cpu_user_ms: user CPU time of the process.
+        cpu_sys_ms: system CPU time of the process.
+        max_rss_kb: peak resident memory, pages shared with the preloaded libraries included.
+        queue_ms: from the call to the dispatch.
+        isolation: what it ran under; None if it never ran.
+        seed: what `random`, NumPy and SymPy were seeded with.
+        attempt: 1, or 2 after a `sandbox_error` was retried.
+    """
+
+    status: Status
+    stdout: str
+    stderr: str
+    truncated: bool
+    exc_type: str | None
+    exc_message: str | None
+    traceback: str
+    exit_code: int | None
+    signal: int | None
+    wall_ms: float
+    cpu_user_ms: float
+    cpu_sys_ms: float
+    max_rss_kb: int
+    queue_ms: float
+    isolation: Isolation | None
+    seed: int
+    attempt: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether the program ran to its end without an error."""
+        return self.status is Status.OK
+
+    @property
+    def error_line(self) -> str | None:
+        """The interpreter's own last line, `ZeroDivisionError: division by zero`; None without an exception."""
+        if self.exc_type is None:
+            return None
+        return f"{self.exc_type}: {self.exc_message}" if self.exc_message else self.exc_type

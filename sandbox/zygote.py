@@ -1,0 +1,180 @@
+"""The supervisor's end of a zygote: start it, send orders, notice when it is gone or stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sandbox.execution import Execution
+from sandbox.limits import Limits
+from sandbox.wire import MAX_PACKET, Message, unpack_message
+
+if TYPE_CHECKING:
+    from sandbox.inside.zygote import Settings
+
+START_SECONDS = 120.0
+"""Importing the libraries takes one second on a quiet machine and may take a minute on one that swaps."""
+_STOP_SECONDS = 1.0
+
+_ENVIRONMENT = {
+    "HOME": ".",
+    "LANG": "C.UTF-8",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PATH": "/usr/bin:/bin",
+    "PYTHONHASHSEED": "0",
+    "TMPDIR": ".",
+    "TZ": "UTC",
+}
+"""All that a program finds in its environment. "." is its scratch directory."""
+
+_PACKAGE = Path(__file__).resolve().parent
+# Stands for `import sandbox` without running its __init__: a zygote needs none of the supervisor's modules.
+_BOOTSTRAP = (
+    "import sys, types; package = types.ModuleType('sandbox'); package.__path__ = [sys.argv.pop(1)]; "
+    "sys.modules['sandbox'] = package; from sandbox.inside.zygote import main; main()"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ZygoteOptions:
+    """What every zygote of a sandbox is started with.
+
+    Attributes:
+        preload: modules to import before the first program.
+        library_paths: directories that programs import third-party modules from.
+        limits: bounds on one program.
+    """
+
+    preload: tuple[str, ...]
+    library_paths: tuple[str, ...]
+    limits: Limits
+
+
+class State(Enum):
+    """Where a zygote is in its life."""
+
+    STARTING = auto()
+    PROBED = auto()
+    """It said hello; the escape probes run in it."""
+    READY = auto()
+    GONE = auto()
+
+
+class Zygote:
+    """A zygote process. Make it on the thread that lives as long as it should: the kernel kills it when that thread ends."""
+
+    def __init__(self, options: ZygoteOptions) -> None:
+        self.state = State.STARTING
+        self.running: dict[int, Execution] = {}
+        self.start_deadline = time.monotonic() + START_SECONDS
+        self._complaints = os.memfd_create("zygote-stderr", os.MFD_CLOEXEC)
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket.setblocking(False)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-s", "-S", "-P", "-B", "-c", _BOOTSTRAP, str(_PACKAGE), _settings(options, theirs)],
+                env=_ENVIRONMENT,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._complaints,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, order: bytes, descriptors: Sequence[int]) -> None:
+        """Sends an order.
+
+        Raises:
+            OSError: the zygote is gone, or has stopped reading.
+        """
+        socket.send_fds(self._socket, [order], descriptors)
+
+    def receive(self) -> tuple[Message, list[int]] | None:
+        """The next message with its descriptors; None if there is none now.
+
+        Raises:
+            EOFError: the zygote is gone.
+            ValueError: not a message.
+        """
+        try:
+            packet, descriptors, _, _ = socket.recv_fds(self._socket, MAX_PACKET, 1)
+        except BlockingIOError:
+            return None
+        except ConnectionResetError:
+            packet, descriptors = b"", []
+        if not packet:
+            raise EOFError
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
+        return unpack_message(packet), list(descriptors)
+
+    def is_stopped(self) -> bool:
+        """Whether somebody has stopped it (SIGSTOP, a debugger) or killed it: it will not answer, however long we wait."""
+        try:
+            state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return True
+        return state in "TtZX"
+
+    def end(self, kill: bool) -> str:
+        """Ends the process, at once or by hanging up, and returns what can be said about it."""
+        self.state = State.GONE
+        self._socket.close()
+        if kill:
+            self._process.kill()
+        try:
+            code = self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        complaints = os.pread(self._complaints, MAX_PACKET, 0).decode("utf-8", "replace").strip().splitlines()
+        os.close(self._complaints)
+        end = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return f"{end}: {complaints[-1]}" if complaints else end
+
+
+def default_library_paths() -> tuple[str, ...]:
+    """This interpreter's site-packages."""
+    paths = sysconfig.get_paths()
+    return tuple(dict.fromkeys(str(Path(paths[name]).resolve()) for name in ("purelib", "platlib")))
+
+
+def _settings(options: ZygoteOptions, control: socket.socket) -> str:
+    settings: Settings = {
+        "owner": os.getpid(),
+        "control": control.fileno(),
+        "libraries": list(options.library_paths),
+        "readable": [*_system_libraries(), *options.library_paths],
+        "preload": list(options.preload),
+        "memory_bytes": options.limits.memory_bytes,
+        "file_bytes": options.limits.file_bytes,
+        "open_files": options.limits.open_files,
+    }
+    return json.dumps(settings)
+
+
+def _system_libraries() -> list[str]:
+    """What imports and shared libraries are read from; never all of sys.path, which may hold a project with its answers."""
+    standard_library = sysconfig.get_paths()
+    found = [standard_library[name] for name in ("stdlib", "platstdlib")]
+    found += ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo"]
+    return list(dict.fromkeys(os.path.realpath(path) for path in found))
