@@ -33,17 +33,19 @@ class EncodedDocument:
 class Batch:
     """Documents of similar length, padded on the right.
 
+    Causal attention never looks to the right, so a model needs no attention mask for it.
+
     Attributes:
         ids: ``[documents, length]``, int64, padding where a document has ended.
-        attention: Same shape, int64: 1 on tokens, 0 on padding.
         weights: Same shape, float32: the weight of predicting this token; 0 on padding.
         copied_digits: Same shape, bool: digits that restate given ones.
+        tokens: Tokens without padding.
     """
 
     ids: Tensor
-    attention: Tensor
     weights: Tensor
     copied_digits: Tensor
+    tokens: int
 
 
 def encode_documents(tokenizer: PreTrainedTokenizerFast, documents: Sequence[Document]) -> list[EncodedDocument]:
@@ -64,17 +66,15 @@ def collate(documents: Sequence[EncodedDocument], padding: int, given_weight: fl
     """Pad documents on the right into one batch; tokens of the given part weigh ``given_weight``, others 1."""
     shape = len(documents), max(len(document.ids) for document in documents)
     ids = torch.full(shape, padding, dtype=torch.int64)
-    attention = torch.zeros(shape, dtype=torch.int64)
     weights = torch.zeros(shape)
     copied_digits = torch.zeros(shape, dtype=torch.bool)
     for row, document in enumerate(documents):
         length = len(document.ids)
         ids[row, :length] = torch.tensor(document.ids)
-        attention[row, :length] = 1
         weights[row, :length] = 1.0
         weights[row, : document.given_length] = given_weight
         copied_digits[row, list(document.copied_digits)] = True
-    return Batch(ids, attention, weights, copied_digits)
+    return Batch(ids, weights, copied_digits, sum(len(document.ids) for document in documents))
 
 
 def batches(

@@ -140,7 +140,7 @@ def _teacher_forced(
     right = digits = 0
     for start in range(0, len(encoded), batch_size):
         batch = collate(encoded[start : start + batch_size], tokenizer.pad_token_id, given_weight=0.0)
-        logits = model(input_ids=batch.ids, attention_mask=batch.attention).logits
+        logits = model(input_ids=batch.ids, use_cache=False).logits
         loss_sum += float((token_losses(logits, batch) * batch.weights[:, 1:]).sum())
         weight_sum += float(batch.weights[:, 1:].sum())
         batch_right, batch_digits = copied_right(logits, batch)

@@ -25,7 +25,7 @@ from thor_ray.tiny.tokenizer import train_tokenizer
 _LOG = logging.getLogger(__name__)
 _REPORT_NAME = "pretrain.json"
 _TOKENIZER_DOCUMENTS = 6000
-_TOKENIZER_CODE_REPETITIONS = 60
+_TOKENIZER_CODE_REPETITIONS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +204,7 @@ def _train(
 
 def _update(model: Qwen3ForCausalLM, optimizer: torch.optim.Optimizer, batch: Batch) -> tuple[float, int, int]:
     """One optimiser update; returns its loss, the copied digits that were right, and how many there were."""
-    logits = model(input_ids=batch.ids, attention_mask=batch.attention, use_cache=False).logits
+    logits = model(input_ids=batch.ids, use_cache=False).logits
     weights = batch.weights[:, 1:]
     loss = (token_losses(logits, batch) * weights).sum() / weights.sum()
     if not math.isfinite(loss.item()):
@@ -232,12 +232,11 @@ class _Meter:
         self._since = time.perf_counter()
 
     def add(self, batch: Batch, loss: float, right: int, digits: int) -> None:
-        tokens = int(batch.attention.sum())
         self._losses.append(loss)
         self._right += right
         self._digits += digits
-        self._tokens += tokens
-        self.tokens += tokens
+        self._tokens += batch.tokens
+        self.tokens += batch.tokens
 
     def report(self, update: int) -> Progress:
         """Figures since the last report, which start afresh."""

@@ -12,7 +12,7 @@ PADDING = "<|pad|>"
 FENCES = (ACTION_OPEN, OBSERVATION_OPEN, OBSERVATION_CLOSE, ACTION_CLOSE)
 """Single tokens, not special: decoding keeps them even where special tokens are skipped."""
 
-VOCABULARY_SIZE = 1024
+VOCABULARY_SIZE = 1152
 CONTEXT_LENGTH = 2048
 
 # A space before a number belongs to the token on its left, because digits are always tokens of their own; it would
