@@ -64,7 +64,7 @@ def is_too_large_to_evaluate(text: str) -> bool:
 def _is_huge(exponent: str) -> bool:
     try:
         value = evaluate(exponent)
-    except TooLargeError:
+    except (TooLargeError, ZeroDivisionError):
         return True
     return value is not None and abs(value) > MAX_EXPONENT
 

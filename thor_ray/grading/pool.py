@@ -13,8 +13,9 @@ from types import TracebackType
 from typing import Self
 
 from thor_ray.grading import gates
-from thor_ray.grading.comparison import Comparison, UnreadableAnswerError, compare
+from thor_ray.grading.comparison import compare
 from thor_ray.grading.extraction import extract_boxed
+from thor_ray.grading.values import Comparison, UnreadableAnswerError
 from thor_ray.grading.verdict import Grade, GradeStatus
 from thor_ray.grading.worker_process import (
     AlgebraError,
@@ -198,7 +199,8 @@ class GraderPool:
         try:
             return worker.equal(gold, answer, deadline)
         except AlgebraError:
-            self._drop_worker()
+            if not worker.is_alive:
+                self._drop_worker()
             raise
 
     def _worker(self) -> WorkerProcess:

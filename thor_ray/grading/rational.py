@@ -45,10 +45,11 @@ def evaluate(text: str) -> Fraction | None:
 
     Raises:
         TooLargeError: The value would have more than ``MAX_BITS`` bits.
+        ZeroDivisionError: The expression is rational but divides by zero.
     """
     try:
         return _Evaluator(_tokens(text)).result()
-    except (_NotRationalError, ZeroDivisionError):
+    except _NotRationalError:
         return None
 
 

@@ -34,10 +34,11 @@ class Unordered:
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """Elements whose order counts.
+    r"""Elements whose order counts.
 
     Attributes:
-        delimiters: ``()``, ``(]``, ``[)``, ``[]`` for tuples and intervals, ``matrix 2x3`` for matrices.
+        delimiters: ``()``, ``(]``, ``[)``, ``[]`` for tuples and intervals; ``matrix 2x3``, ``ratio`` (also a time of
+            day) and ``exclusion`` (``x \ne 1``).
         items: The elements, matrices row by row.
     """
 
@@ -80,6 +81,8 @@ _VARIABLE = re.compile(rf"^{_SYMBOL}$")
 _CONSTANTS = ("\\pi", "\\infty", "\\emptyset", "e", "i")
 _EQUALS = re.compile(r"(?<![<>!:\\])=")
 _INEQUALITY = re.compile(r"(\\le(?![a-zA-Z])|\\ge(?![a-zA-Z])|<|>)")
+_CUP = re.compile(r"\\cup(?![a-zA-Z])")
+_NOT_EQUAL = re.compile(r"\\ne(?![a-zA-Z])")
 _ENVIRONMENT = re.compile(r"^\\begin\{([a-zA-Z]*matrix|array)\}(?:\{[^{}]*\})?(.*)\\end\{\1\}$")
 _PLUS_MINUS = re.compile(r"\\pm(?![a-zA-Z])")
 _MINUS_PLUS = re.compile(r"\\mp(?![a-zA-Z])")
@@ -111,15 +114,19 @@ def _read_single(text: str) -> Node:
         return membership
     if ("<" in text or ">" in text or "\\le" in text or "\\ge" in text) and (interval := _read_inequality(text)):
         return interval
+    if "\\ne" in text and len(parts := _split_pattern(text, _NOT_EQUAL)) == 2:
+        return Ordered("exclusion", (Leaf(parts[0]), read_list(parts[1])))
+    if ":" in text and len(parts := _split_top_level(text, ":")) > 1 and all(parts):
+        return Ordered("ratio", tuple(_read_single(part) for part in parts))
     if "\\cup" in text:
-        parts = _split_top_level(text.replace("\\cup", "\x00"), "\x00")
-        if len(parts) > 1:
+        parts = _split_pattern(text, _CUP)
+        if len(parts) > 1 and all(parts):
             return Unordered("union", tuple(read_list(part) for part in parts))
     if "\\begin" in text and (matrix := _read_matrix(text)):
         return matrix
     if enclosed := _read_enclosed(text):
         return enclosed
-    if "\\pm" in text:
+    if _PLUS_MINUS.search(text):
         plus = _MINUS_PLUS.sub("-", _PLUS_MINUS.sub("+", text))
         minus = _MINUS_PLUS.sub("+", _PLUS_MINUS.sub("-", text))
         return Unordered("list", (read_list(plus.strip("+ ")), read_list(minus)))
@@ -220,5 +227,4 @@ def _split_top_level(text: str, separators: str) -> list[str]:
 
 def _split_pattern(text: str, pattern: re.Pattern[str]) -> list[str]:
     """Splits at matches of ``pattern`` outside all brackets."""
-    marked = pattern.sub(lambda match: "\x00" * len(match.group()), text)
-    return _split_top_level(marked, "\x00")
+    return _split_top_level(pattern.sub("\x00", text), "\x00")

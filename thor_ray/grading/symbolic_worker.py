@@ -4,7 +4,8 @@ It owns nothing and trusts nobody: one comparison at a time, an address space li
 parent holds the clock and kills it. It dies with the parent's thread (PDEATHSIG) and when the connection closes.
 
 Messages are JSON. First one out: ``{"ready": version}`` or ``{"fatal": reason}``. Then for each
-``{"gold", "answer"}`` one of ``{"equal": bool}``, ``{"unparsable": "gold"|"answer"}``, ``{"error": reason}``.
+``{"gold", "answer"}`` one of ``{"equal": bool}``, ``{"unparsable": "gold"|"answer"}``, ``{"error": reason}``;
+an error with ``"suspect": true`` is the worker's last message.
 """
 
 import ctypes
@@ -84,10 +85,17 @@ def compare(gold: str, answer: str) -> dict[str, Any]:
     gold_expression, answer_expression = parse(gold), parse(answer)
     if gold_expression is None:
         return {"unparsable": "gold"}
-    if answer_expression is None:
+    if answer_expression is None or is_undefined(answer_expression):
         return {"unparsable": "answer"}
     equal = verify(gold_expression, answer_expression, timeout_seconds=None, raise_on_error=True)
     return {"equal": bool(equal) and agree_numerically(gold_expression, answer_expression)}
+
+
+def is_undefined(expression: Any) -> bool:
+    """Whether an expression evaluates to "not a number" or complex infinity, as after a hidden division by zero."""
+    import sympy
+
+    return isinstance(expression, sympy.Expr) and expression.doit().has(sympy.nan, sympy.zoo)
 
 
 def agree_numerically(gold: Any, answer: Any) -> bool:
@@ -139,12 +147,12 @@ def _answer(request: dict[str, str]) -> dict[str, Any]:
     try:
         response = compare(request["gold"], request["answer"])
     except (MemoryError, RecursionError) as error:
-        return {"error": f"{type(error).__name__} in the algebra"}
+        return {"error": f"{type(error).__name__} in the algebra", "suspect": True}
     # Whatever a parser or simplifier raises is the grader's failure, and is reported as such.
     except Exception as error:  # noqa: BLE001
         return {"error": f"{type(error).__name__}: {error}"[:300]}
     if not response.get("equal") and _memory_is_exhausted():
-        return {"error": f"memory limit of {MEMORY_BYTES >> 20} MiB reached"}
+        return {"error": f"memory limit of {MEMORY_BYTES >> 20} MiB reached", "suspect": True}
     return response
 
 
@@ -167,8 +175,8 @@ def main() -> None:
             return
         response = _answer(request)
         connection.send_bytes(json.dumps(response).encode())
-        if "error" in response:
-            return  # its state is suspect; the parent starts another
+        if response.get("suspect"):
+            return  # half-finished allocations and deep stacks leave no state to build on
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ class UnparsableError(ValueError):
     """
 
     def __init__(self, side: str) -> None:
-        super().__init__(f"the {side} answer is not readable mathematics")
+        super().__init__("the gold answer is not readable" if side == "gold" else "not readable as mathematics")
         self.side = side
 
 
@@ -86,6 +86,11 @@ class WorkerProcess:
         return self._process.pid
 
     @property
+    def is_alive(self) -> bool:
+        """Whether the worker may be asked again."""
+        return not self._connection.closed
+
+    @property
     def is_worn_out(self) -> bool:
         """Whether the worker should be replaced before the next comparison."""
         return self._served >= RECYCLE_AFTER
@@ -122,7 +127,7 @@ class WorkerProcess:
         Raises:
             AlgebraTimeoutError: The deadline passed.
             UnparsableError: One side is not readable.
-            AlgebraError: The worker failed or died. After any error but ``UnparsableError`` this worker is dead.
+            AlgebraError: The algebra failed, or the worker died; ``is_alive`` says which.
         """
         self._served += 1
         try:
@@ -134,7 +139,8 @@ class WorkerProcess:
         if "unparsable" in response:
             raise UnparsableError(response["unparsable"])
         if "error" in response:
-            self.kill()
+            if "suspect" in response:
+                self.kill()
             raise AlgebraError(response["error"])
         return bool(response["equal"])
 
