@@ -1,0 +1,114 @@
+"""The policy as the learner sees it: token log-probs, without ever holding all logits at once."""
+
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+MAX_LOGITS: Final = 2**25
+"""Logits held at once, 128 MiB in float32."""
+
+
+class UnsupportedModelError(ValueError):
+    """The model directory cannot be trained. The message says why and what to do."""
+
+
+class TokenLogProbs(nn.Module):
+    """Wraps a causal language model; its forward pass returns log-probs of the tokens in the loss, and no logits.
+
+    The projection onto the vocabulary runs over chunks of the positions that the loss asks for. If there are several
+    chunks, each is computed again in the backward pass, so that at most ``max_logits`` logits exist at a time.
+
+    The whole computation lies inside this module's ``forward``, because ZeRO-3 gathers parameters only there.
+    """
+
+    def __init__(self, policy: PreTrainedModel, max_logits: int = MAX_LOGITS) -> None:
+        super().__init__()
+        self.policy = policy
+        self.max_logits = max_logits
+
+    def forward(self, ids: Tensor, loss_mask: Tensor, temperature: float = 1.0) -> Tensor:
+        """Log-probs of the masked-in tokens.
+
+        No attention mask is needed: padding is on the right, where causal attention does not look.
+
+        Args:
+            ids: int64 ``[rows, length]``.
+            loss_mask: bool ``[rows, length]``; the first column is all false.
+            temperature: Logits are divided by it, as the engine did when it sampled.
+
+        Returns:
+            float32 ``[rows, length]``: at ``[i, t]`` that of token ``t`` given those before it, 0 where masked out.
+        """
+        hidden = self.policy.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        wanted = loss_mask[:, 1:]
+        log_probs = self._project(hidden[:, :-1][wanted], ids[:, 1:][wanted], temperature)
+        return torch.zeros(ids.shape, dtype=torch.float32, device=ids.device).masked_scatter(loss_mask, log_probs)
+
+    def _project(self, hidden: Tensor, targets: Tensor, temperature: float) -> Tensor:
+        """float32 ``[tokens]`` from hidden states ``[tokens, width]`` and targets int64 ``[tokens]``."""
+        rows = max(1, self.max_logits // self.policy.config.vocab_size)
+        if len(targets) <= rows:
+            return self._chunk(hidden, targets, temperature)
+        # Not the reentrant kind: gradient hooks of ZeRO must fire once per parameter, not once per chunk.
+        chunks = [
+            checkpoint(self._chunk, part, target, temperature, use_reentrant=False)
+            for part, target in zip(hidden.split(rows), targets.split(rows), strict=True)
+        ]
+        return torch.cat(chunks)
+
+    def _chunk(self, hidden: Tensor, targets: Tensor, temperature: float) -> Tensor:
+        logits = self.policy.get_output_embeddings()(hidden).float() / temperature
+        chosen: Tensor = logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
+        return chosen
+
+
+def load_policy(path: Path, dtype: torch.dtype, *, gradient_checkpointing: bool) -> PreTrainedModel:
+    """Reads a Hugging Face model directory.
+
+    Raises:
+        UnsupportedModelError: it is not a model directory, has dropout, or changes its logits after the head.
+    """
+    if not (path / "config.json").is_file():
+        raise UnsupportedModelError(f"{path} is not a Hugging Face model directory: it has no config.json")
+    refuse_unsupported(AutoConfig.from_pretrained(path))
+    policy = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+    return prepare(policy, gradient_checkpointing=gradient_checkpointing)
+
+
+def rebuild_policy(
+    like: PreTrainedModel, parameters: dict[str, Tensor], *, gradient_checkpointing: bool
+) -> PreTrainedModel:
+    """A fresh model of the same architecture and dtype that holds ``parameters``.
+
+    Args:
+        like: Gives configuration and dtype; its own parameters may be sharded.
+        parameters: Full tensors under the names of ``named_parameters``.
+        gradient_checkpointing: Trade a second forward pass for memory.
+    """
+    policy = AutoModelForCausalLM.from_config(like.config, dtype=like.dtype)
+    with torch.no_grad():
+        for name, parameter in policy.named_parameters():
+            parameter.copy_(parameters[name])
+    return prepare(policy, gradient_checkpointing=gradient_checkpointing)
+
+
+def refuse_unsupported(config: AutoConfig) -> None:
+    """Raises ``UnsupportedModelError`` for what would make log-probs differ from the engine's without a word."""
+    dropout = {name: value for name, value in vars(config).items() if name.endswith(("dropout", "pdrop")) and value}
+    if dropout:
+        raise UnsupportedModelError(f"the model has dropout {dropout}; set it to 0 in its config.json")
+    capping = getattr(config, "final_logit_softcapping", None)
+    if capping:
+        raise UnsupportedModelError(f"final_logit_softcapping {capping} is not supported: log-probs would ignore it")
+
+
+def prepare(policy: PreTrainedModel, *, gradient_checkpointing: bool) -> PreTrainedModel:
+    """Sets the model up for training."""
+    if gradient_checkpointing:
+        policy.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    policy.train()
+    return policy

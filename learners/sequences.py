@@ -1,0 +1,125 @@
+"""What the learner trains on, made from trajectories in one place (invariants 1 and 2)."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from thor_ray.objectives import TokenCounts
+from thor_ray.selection import SelectedGroup
+from thor_ray.trajectory import NO_VERSION, GroupKind, Trajectory
+
+DEMONSTRATION_UID: Final = "demonstration"
+"""Group uid of sequences for supervised learning, which belong to no group."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSequence:
+    """One sequence with everything that the losses need; arrays run parallel to ``ids``.
+
+    Attributes:
+        ids: int64 ``[length]``, exactly as the engine sampled them.
+        loss_mask: bool ``[length]``, tokens that the loss may see; never the first one, which nothing predicts.
+        behaviour_log_probs: float32 ``[length]``, by the engine that sampled; 0 where masked out.
+        advantage: Of the whole sequence; 0 for demonstrations.
+        level: Whose loss it belongs to.
+        group_uid: The group it came from.
+        proximal_log_probs: float32 ``[length]``, by the learner before the round's first update. The ratio compares
+            with them where they are present, else with ``behaviour_log_probs``.
+
+    Raises:
+        ValueError: lengths differ, no token is in the loss, or the first one is.
+    """
+
+    ids: npt.NDArray[np.int64]
+    loss_mask: npt.NDArray[np.bool_]
+    behaviour_log_probs: npt.NDArray[np.float32]
+    advantage: float
+    level: GroupKind
+    group_uid: str
+    proximal_log_probs: npt.NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.ids), len(self.loss_mask), len(self.behaviour_log_probs)}
+        if self.proximal_log_probs is not None:
+            lengths.add(len(self.proximal_log_probs))
+        if len(lengths) > 1:
+            raise ValueError(f"sequence of group {self.group_uid}: arrays have different lengths {sorted(lengths)}")
+        if not self.loss_mask.any():
+            raise ValueError(
+                f"sequence of group {self.group_uid}: the loss mask is empty, so there is nothing to learn"
+            )
+        if self.loss_mask[0]:
+            raise ValueError(f"sequence of group {self.group_uid}: the first token cannot be predicted")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def loss_tokens(self) -> int:
+        """Tokens in the loss."""
+        return int(self.loss_mask.sum())
+
+    def with_proximal_log_probs(self, log_probs: npt.NDArray[np.float32]) -> "TrainingSequence":
+        """The same sequence with the learner's log-probs attached."""
+        return replace(self, proximal_log_probs=log_probs)
+
+
+def from_trajectory(trajectory: Trajectory, *, advantage: float, level: GroupKind, group_uid: str) -> TrainingSequence:
+    """A sequence for reinforcement learning; the loss sees the tokens which this trajectory sampled.
+
+    Raises:
+        ValueError: the mask holds a token that no policy sampled, so that it has no behaviour log-prob.
+    """
+    mask = trajectory.loss_mask()
+    if (trajectory.versions[mask] == NO_VERSION).any():
+        raise ValueError(f"trajectory {trajectory.id} holds tokens in the loss which no policy sampled")
+    return TrainingSequence(
+        ids=np.asarray(trajectory.ids, dtype=np.int64),
+        loss_mask=mask,
+        behaviour_log_probs=trajectory.log_probs,
+        advantage=advantage,
+        level=level,
+        group_uid=group_uid,
+    )
+
+
+def from_groups(groups: Iterable[SelectedGroup]) -> list[TrainingSequence]:
+    """All sequences of selected groups, in order."""
+    return [
+        from_trajectory(trajectory, advantage=advantage, level=selected.group.kind, group_uid=selected.group.uid)
+        for selected in groups
+        for trajectory, advantage in zip(selected.group.trajectories, selected.advantages, strict=True)
+    ]
+
+
+def from_demonstration(trajectory: Trajectory, *, mask_observations: bool = True) -> TrainingSequence:
+    """A sequence for supervised learning, whoever wrote it.
+
+    Args:
+        trajectory: The demonstration.
+        mask_observations: Keep observations out of the loss (spec section C [N]); else the loss sees everything
+            after the prompt, as equation 3 may be read.
+    """
+    mask = trajectory.loss_mask()
+    if not mask_observations:
+        mask[trajectory.prompt_length :] = True
+    return TrainingSequence(
+        ids=np.asarray(trajectory.ids, dtype=np.int64),
+        loss_mask=mask,
+        behaviour_log_probs=np.zeros(len(trajectory.ids), dtype=np.float32),
+        advantage=0.0,
+        level=GroupKind.EPISODE,
+        group_uid=DEMONSTRATION_UID,
+    )
+
+
+def token_counts(sequences: Iterable[TrainingSequence]) -> Mapping[GroupKind, TokenCounts]:
+    """Tokens in the loss by level: the global denominators of a mini-batch (invariant 9)."""
+    counts = dict.fromkeys(GroupKind, TokenCounts())
+    for sequence in sequences:
+        tokens = sequence.loss_tokens
+        counts[sequence.level] += TokenCounts(tokens, tokens if sequence.advantage > 0 else 0)
+    return counts

@@ -1,0 +1,288 @@
+"""One DeepSpeed rank. ``LearnerGroup`` starts it as a Ray actor; nothing in it knows of Ray but the object store."""
+
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from learners.packing import LEVELS, MicroBatch
+from learners.schedule import learning_rate
+from thor_ray.config import ObjectiveConfig, OptimizerConfig
+from thor_ray.objectives import (
+    LevelSums,
+    PolicyStatistics,
+    TokenCounts,
+    clipped_surrogate,
+    joint_loss,
+    level_sums,
+    policy_statistics,
+    supervised_sum,
+)
+from thor_ray.trajectory import GroupKind
+
+if TYPE_CHECKING:
+    import torch
+
+    from learners.checkpoint import CheckpointState
+    from learners.publish import PublishedWeights
+    from learners.zero import Rendezvous
+
+
+class LearnerStateError(RuntimeError):
+    """A call came before the one it depends on."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySpec:
+    """Which policy a rank trains, and how it holds it.
+
+    Attributes:
+        path: Hugging Face model directory, readable on every rank's node.
+        dtype: ``float32`` or ``bfloat16``.
+        zero_stage: 0 to 3.
+        gradient_checkpointing: Trade a second forward pass for memory.
+        threads: CPU threads of this rank.
+    """
+
+    path: Path
+    dtype: str
+    zero_stage: int
+    gradient_checkpointing: bool
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class RankUpdate:
+    """One rank's part of an optimizer step.
+
+    Attributes:
+        loss: Its share of the mini-batch's loss; shares of all ranks add up.
+        grad_norm: Of the whole gradient, before clipping; the same on every rank.
+        learning_rate: Of this step.
+        statistics: Of the policy's update; empty for supervised learning and where a rank held only filler.
+    """
+
+    loss: float
+    grad_norm: float
+    learning_rate: float
+    statistics: PolicyStatistics
+
+
+MicroBatchLoss = Callable[["torch.Tensor", MicroBatch], "torch.Tensor"]
+"""Log-probs ``[rows, length]`` and their micro-batch to its share of the loss."""
+
+
+class LearnerWorker:
+    """One rank: the model's shard, its optimizer, and the operations that all ranks enter together."""
+
+    def __init__(self) -> None:
+        self._spec: PolicySpec | None = None
+        self._policy: Any = None
+        self._engine: Any = None
+        self._optimizer = OptimizerConfig()
+        self._total_updates = 0
+        self._update = 0
+        self._temperature = 1.0
+
+    def __repr__(self) -> str:
+        return "LearnerWorker"
+
+    def endpoint(self) -> tuple[str, int]:
+        """This node's address and a port that is free now, for the ranks to meet."""
+        import ray
+
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            return ray.util.get_node_ip_address(), probe.getsockname()[1]
+
+    def setup(self, rendezvous: "Rendezvous", spec: PolicySpec, timeout_seconds: float) -> int:
+        """Joins the process group and reads the policy.
+
+        Returns:
+            The policy's vocabulary size.
+        """
+        import torch
+
+        from learners import model, zero
+
+        torch.set_num_threads(spec.threads)
+        zero.join(rendezvous, timeout_seconds)
+        self._policy = model.load_policy(
+            spec.path, getattr(torch, spec.dtype), gradient_checkpointing=spec.gradient_checkpointing
+        )
+        self._spec = spec
+        return int(self._policy.config.vocab_size)
+
+    def configure_optimizer(self, optimizer: OptimizerConfig, total_updates: int, temperature: float) -> None:
+        """Starts a stage in place: the same weights, a new optimizer with no memory, a schedule from its beginning.
+
+        Args:
+            optimizer: AdamW and schedule.
+            total_updates: For the linear schedule.
+            temperature: At which the stage's trajectories were sampled; 1 for supervised learning.
+        """
+        import torch
+
+        from learners import model, zero
+
+        if self._spec is None:
+            raise LearnerStateError("setup must come before configure_optimizer")
+        if self._engine is not None:
+            parameters = {
+                name: parameter.clone() for name, parameter in zero.full_parameters(self._engine.module.policy)
+            }
+            self._engine.destroy()
+            self._policy = model.rebuild_policy(
+                self._policy, parameters, gradient_checkpointing=self._spec.gradient_checkpointing
+            )
+        self._engine = zero.build_engine(
+            model.TokenLogProbs(self._policy), optimizer, self._spec.zero_stage, getattr(torch, self._spec.dtype)
+        )
+        self._optimizer, self._total_updates, self._update = optimizer, total_updates, 0
+        self._temperature = temperature
+
+    def compute_log_probs(
+        self, micro_batches: Sequence[MicroBatch], temperature: float | None = None
+    ) -> list[npt.NDArray[np.float32]]:
+        """Log-probs under the current weights: the proximal policy, if called before a round's first update.
+
+        Args:
+            micro_batches: This rank's.
+            temperature: ``None`` for the stage's.
+
+        Returns:
+            For each micro-batch float32 ``[rows, length]``, 0 where masked out.
+        """
+        import torch
+
+        with torch.no_grad():
+            return [self._forward(batch, temperature).cpu().numpy() for batch in micro_batches]
+
+    def update_sft(self, micro_batches: Sequence[MicroBatch], tokens: int) -> RankUpdate:
+        """One optimizer step on the mean negative log-likelihood (paper equation 3).
+
+        Args:
+            micro_batches: This rank's; every rank brings the same number.
+            tokens: Tokens in the loss, of all ranks.
+        """
+
+        def loss_of(log_probs: "torch.Tensor", batch: MicroBatch) -> "torch.Tensor":
+            return supervised_sum(log_probs, self._tensor(batch.loss_mask)) / tokens
+
+        return self._take_step(self._accumulate(micro_batches, loss_of), PolicyStatistics())
+
+    def update_rl(
+        self, micro_batches: Sequence[MicroBatch], divisors: Mapping[GroupKind, TokenCounts], objective: ObjectiveConfig
+    ) -> RankUpdate:
+        """One optimizer step on ``w_episode L_episode + w_step L_step``.
+
+        Args:
+            micro_batches: This rank's; every rank brings the same number.
+            divisors: Global token counts of each level.
+            objective: Clip bounds and weights.
+        """
+        statistics = PolicyStatistics()
+
+        def loss_of(log_probs: "torch.Tensor", batch: MicroBatch) -> "torch.Tensor":
+            nonlocal statistics
+            loss, seen = self._policy_loss(log_probs, batch, divisors, objective)
+            statistics = statistics.merge(seen)
+            return loss
+
+        loss = self._accumulate(micro_batches, loss_of)
+        return self._take_step(loss, statistics)
+
+    def publish_weights(self, version: int, bucket_bytes: int) -> "PublishedWeights | None":
+        """Puts the full weights into the object store, bucket by bucket. Rank 0 answers; the others only take part."""
+        from learners import publish, zero
+
+        parameters = zero.full_parameters(self._ready_engine().module.policy)
+        if self._engine.global_rank == 0:
+            return publish.put_weights(parameters, version, bucket_bytes)
+        for _ in parameters:
+            pass
+        return None
+
+    def save(self, path: Path, state: "CheckpointState") -> None:
+        """Writes a checkpoint that a group of the same shape can go on from."""
+        from learners import checkpoint
+
+        checkpoint.save(self._ready_engine(), path, state)
+
+    def load(self, path: Path) -> "CheckpointState":
+        """Reads weights, optimizer and schedule position."""
+        from learners import checkpoint
+
+        state = checkpoint.load(self._ready_engine(), path)
+        self._update = state.updates
+        return state
+
+    def export(self, path: Path) -> None:
+        """Rank 0 writes a Hugging Face directory."""
+        from learners import checkpoint
+
+        assert self._spec is not None
+        checkpoint.export(self._ready_engine(), path, self._spec.path)
+
+    def _ready_engine(self) -> Any:
+        if self._engine is None:
+            raise LearnerStateError("no optimizer yet: begin a stage with begin_sft or begin_rl first")
+        return self._engine
+
+    def _tensor(self, array: npt.NDArray[Any]) -> "torch.Tensor":
+        import torch
+
+        return torch.from_numpy(array).to(self._engine.device)
+
+    def _forward(self, batch: MicroBatch, temperature: float | None = None) -> "torch.Tensor":
+        engine = self._ready_engine()
+        log_probs: torch.Tensor = engine(
+            self._tensor(batch.ids), self._tensor(batch.loss_mask), temperature or self._temperature
+        )
+        return log_probs
+
+    def _accumulate(self, micro_batches: Sequence[MicroBatch], loss_of: MicroBatchLoss) -> float:
+        """Adds up gradients of all micro-batches; returns this rank's share of the loss."""
+        from learners import zero
+
+        engine, total = self._ready_engine(), 0.0
+        for index, batch in enumerate(micro_batches):
+            zero.announce(engine, last=index == len(micro_batches) - 1)
+            log_probs = self._forward(batch)
+            loss = log_probs.sum() * 0.0 if batch.filler else loss_of(log_probs, batch)
+            zero.accumulate(engine, loss)
+            total += loss.item()
+        return total
+
+    def _take_step(self, loss: float, statistics: PolicyStatistics) -> RankUpdate:
+        from learners import zero
+
+        rate = learning_rate(self._optimizer, self._update, self._total_updates)
+        norm = zero.step(self._engine, rate)
+        self._update += 1
+        return RankUpdate(loss, norm, rate, statistics)
+
+    def _policy_loss(
+        self,
+        log_probs: "torch.Tensor",
+        batch: MicroBatch,
+        divisors: Mapping[GroupKind, TokenCounts],
+        objective: ObjectiveConfig,
+    ) -> tuple["torch.Tensor", PolicyStatistics]:
+        mask, levels = self._tensor(batch.loss_mask), self._tensor(batch.levels).unsqueeze(1)
+        advantages = self._tensor(batch.advantages).unsqueeze(1)
+        behaviour = self._tensor(batch.behaviour_log_probs)
+        proximal = log_probs.detach() if batch.proximal_log_probs is None else self._tensor(batch.proximal_log_probs)
+        old = behaviour if batch.proximal_log_probs is None else proximal
+        terms = clipped_surrogate(log_probs, old, advantages, objective)
+        sums: dict[GroupKind, LevelSums] = {
+            level: level_sums(terms, log_probs, advantages, mask & (levels == index))
+            for index, level in enumerate(LEVELS)
+        }
+        return joint_loss(sums, divisors, objective), policy_statistics(
+            terms, log_probs, old, behaviour, proximal, mask
+        )

@@ -1,0 +1,144 @@
+"""The narrow waist to DeepSpeed: one process group, one engine, full parameters out of shards."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from thor_ray.config import OptimizerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Rendezvous:
+    """Where the ranks of a learner meet, and which of them this one is."""
+
+    rank: int
+    world_size: int
+    address: str
+    port: int
+
+
+def join(rendezvous: Rendezvous, timeout_seconds: float) -> None:
+    """Makes this process one rank of a process group: nccl where there is a GPU, else gloo.
+
+    Must run before anything imports DeepSpeed, which chooses its accelerator then.
+
+    Args:
+        rendezvous: Who and where.
+        timeout_seconds: After which a collective operation gives up on a missing rank.
+    """
+    cuda = torch.cuda.is_available()
+    if not cuda:
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    os.environ.update(
+        RANK=str(rendezvous.rank),
+        WORLD_SIZE=str(rendezvous.world_size),
+        LOCAL_RANK="0",  # Ray shows each rank only its own GPU.
+        MASTER_ADDR=rendezvous.address,
+        MASTER_PORT=str(rendezvous.port),
+    )
+    import deepspeed
+
+    if not cuda:
+        _avoid_compilation()
+    deepspeed.init_distributed(
+        dist_backend="nccl" if cuda else "gloo",
+        timeout=timedelta(seconds=timeout_seconds),
+        verbose=False,
+    )
+
+
+def device() -> torch.device:
+    """Where this rank computes."""
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def engine_config(optimizer: OptimizerConfig, zero_stage: int, dtype: torch.dtype) -> dict[str, Any]:
+    """DeepSpeed's configuration. Batch sizes in it are formal: the learner says itself where a mini-batch ends."""
+    bfloat16 = dtype is torch.bfloat16
+    config: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": optimizer.max_grad_norm,
+        "zero_optimization": {"stage": zero_stage},
+        "bf16": {"enabled": bfloat16},
+    }
+    if bfloat16 and zero_stage > 0:
+        # Sums over micro-batches in bfloat16 would depend on how the mini-batch was split.
+        config["data_types"] = {"grad_accum_dtype": "fp32"}
+    return config
+
+
+def build_engine(module: nn.Module, optimizer: OptimizerConfig, zero_stage: int, dtype: torch.dtype) -> Any:
+    """A DeepSpeed engine with a new torch AdamW, whose state starts from zero.
+
+    DeepSpeed's own CPU Adam is not used: it would be compiled at run time.
+    """
+    import deepspeed
+
+    adamw = torch.optim.AdamW(
+        module.parameters(),
+        lr=optimizer.learning_rate,
+        betas=optimizer.betas,
+        weight_decay=optimizer.weight_decay,
+    )
+    engine, *_ = deepspeed.initialize(
+        model=module, optimizer=adamw, config=engine_config(optimizer, zero_stage, dtype), dist_init_required=False
+    )
+    return engine
+
+
+def announce(engine: Any, *, last: bool) -> None:
+    """Says before a micro-batch's forward pass whether the mini-batch ends with it."""
+    engine.set_gradient_accumulation_boundary(last)
+
+
+def accumulate(engine: Any, loss: Tensor) -> None:
+    """Adds a micro-batch's gradient.
+
+    DeepSpeed averages gradients over ranks, but our losses already carry global denominators and must be added up.
+
+    Args:
+        engine: The engine.
+        loss: Scalar, this micro-batch's share of the mini-batch's loss.
+    """
+    engine.backward(loss * engine.world_size, scale_wrt_gas=False)
+
+
+def step(engine: Any, learning_rate: float) -> float:
+    """Takes one optimizer step with clipping.
+
+    Returns:
+        The gradient's norm over all parameters, before clipping.
+    """
+    for group in engine.optimizer.param_groups:
+        group["lr"] = learning_rate
+    # Without ZeRO and in float32 DeepSpeed keeps no norm, but then gradients are whole on each rank.
+    whole = [] if engine.zero_optimization() else [parameter.grad for parameter in engine.module.parameters()]
+    own_norm = torch.nn.utils.get_total_norm([gradient for gradient in whole if gradient is not None])
+    engine.step()
+    norm = engine.get_global_grad_norm()
+    return float(own_norm if norm is None else norm)
+
+
+def full_parameters(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yields each parameter whole, one at a time, gathered if ZeRO-3 has sharded it.
+
+    A collective operation: every rank must go through to the end. A tensor is valid until the next one is asked for.
+    """
+    import deepspeed
+
+    for name, parameter in module.named_parameters():
+        with deepspeed.zero.GatheredParameters([parameter], enabled=hasattr(parameter, "ds_id")):
+            yield name, parameter.detach()
+
+
+def _avoid_compilation() -> None:
+    """Keeps DeepSpeed from compiling native code: shared-memory collectives take a minute, and gloo serves as well."""
+    import deepspeed.ops
+
+    deepspeed.ops.__compatible_ops__ = {}
