@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from thor_ray.problems import FAMILIES
+
 if TYPE_CHECKING:
     from thor_ray.tiny.pretrain import PretrainReport
 
@@ -74,7 +76,7 @@ def model_card(report: "PretrainReport") -> str:
         parameters=report.parameters,
         layers=config.layers,
         vocabulary=report.vocabulary,
-        families=len(evaluation.claims_by_family),
+        families=len(FAMILIES),
         seed=config.seed,
         updates=config.updates,
         batch_size=config.batch_size,

@@ -267,6 +267,7 @@ def _save(
     with tempfile.TemporaryDirectory(dir=output_dir.parent, prefix=f".{output_dir.name}-") as scratch:
         complete = Path(scratch) / "complete"
         model.save_pretrained(complete)
+        (complete / "model.safetensors").chmod(0o644)  # written for its owner only, but packages are for everybody
         tokenizer.save_pretrained(complete)
         (complete / _REPORT_NAME).write_text(json.dumps(asdict(report), indent=2) + "\n")
         (complete / "README.md").write_text(model_card(report))

@@ -1,7 +1,9 @@
 """Gold answers against independent brute force, and claims against answers."""
 
 import re
+from collections.abc import Callable
 from fractions import Fraction
+from itertools import count, islice, pairwise
 from random import Random
 
 import pytest
@@ -12,10 +14,6 @@ from thor_ray.problems import FAMILIES, LEVELS, Problem, generate
 from thor_ray.problems.families.base import FRAMES, is_heldout_phrasing, phrasings
 
 
-def divides_all(divisor: int, numbers: list[int]) -> bool:
-    return all(number % divisor == 0 for number in numbers)
-
-
 def is_prime(number: int) -> bool:
     return number > 1 and all(number % divisor for divisor in range(2, int(number**0.5) + 1))
 
@@ -24,51 +22,57 @@ def integers(text: str) -> list[int]:
     return [int(number) for number in re.findall(r"-?\d+", text)]
 
 
+def divisors(number: int) -> set[int]:
+    small = [divisor for divisor in range(1, int(number**0.5) + 1) if number % divisor == 0]
+    return {*small, *(number // divisor for divisor in small)}
+
+
+def multiples(step: int, low: int, high: int) -> list[int]:
+    return [number for number in range(low, high + 1) if number % step == 0]
+
+
+def least_common_multiple(*numbers: int) -> int:
+    return next(
+        multiple for multiple in count(numbers[0], numbers[0]) if all(multiple % number == 0 for number in numbers)
+    )
+
+
+def pascal(total: int, chosen: int) -> int:
+    row = [1]
+    for _ in range(total):
+        row = [1, *map(sum, pairwise(row)), 1]
+    return row[chosen]
+
+
+def prime(index: int) -> int:
+    return next(islice(filter(is_prime, count(2)), index - 1, None))
+
+
+BY_DEFINITION: dict[str, Callable[..., int]] = {
+    r"gcd\(.*\)": lambda *numbers: max(set.intersection(*map(divisors, numbers))),
+    r"lcm\(.*\)": least_common_multiple,
+    r"\d+\^\d+ mod \d+": lambda base, exponent, modulus: base**exponent % modulus,
+    r"count of multiples of .*": lambda *given: len(multiples(*given)),
+    r"sum of multiples of .*": lambda *given: sum(multiples(*given)),
+    r"C\(.*\)": pascal,
+    r"tau\(.*\)": lambda number: len(divisors(number)),
+    r"sigma\(.*\)": lambda number: sum(divisors(number)),
+    r"prime\(.*\)": prime,
+    r"count of primes from .*": lambda low, high: sum(map(is_prime, range(low, high + 1))),
+    r"digit_sum\(.*\)": lambda base, exponent: sum(map(int, str(base**exponent))),
+}
+"""What each notation means, spelled out on the numbers that stand in it."""
+
+
 def evaluate_claim(claim: str) -> Fraction:
     """The value of a claim's left side, computed by definition from its text alone."""
     left, _, _ = claim.rpartition(" = ")
-    numbers = integers(left)
-    if left.startswith("gcd("):
-        return Fraction(max(d for d in range(1, min(numbers) + 1) if divides_all(d, numbers)))
-    if left.startswith("lcm("):
-        multiple = numbers[0]
-        while not all(multiple % number == 0 for number in numbers):
-            multiple += numbers[0]
-        return Fraction(multiple)
-    if " mod " in left:
-        base, exponent, modulus = numbers
-        return Fraction(base**exponent % modulus)
-    if "multiples of" in left:
-        step, low, high = numbers
-        multiples = [number for number in range(low, high + 1) if number % step == 0]
-        return Fraction(sum(multiples) if left.startswith("sum") else len(multiples))
-    if left.startswith("C("):
-        total, chosen = numbers
-        row = [1]
-        for _ in range(total):
-            row = [1, *(first + second for first, second in zip(row, row[1:], strict=False)), 1]
-        return Fraction(row[chosen])
-    if left.startswith(("tau(", "sigma(")):
-        small = [d for d in range(1, int(numbers[0] ** 0.5) + 1) if numbers[0] % d == 0]
-        divisors = {*small, *(numbers[0] // d for d in small)}
-        return Fraction(len(divisors) if left.startswith("tau(") else sum(divisors))
-    if left.startswith("prime("):
-        candidate, found = 1, 0
-        while found < numbers[0]:
-            candidate += 1
-            found += is_prime(candidate)
-        return Fraction(candidate)
-    if "primes from" in left:
-        low, high = numbers
-        return Fraction(sum(map(is_prime, range(low, high + 1))))
-    if left.startswith("digit_sum("):
-        base, exponent = numbers
-        return Fraction(sum(map(int, str(base**exponent))))
+    for notation, compute in BY_DEFINITION.items():
+        if re.fullmatch(notation, left):
+            return Fraction(compute(*integers(left)))
     if left.startswith("a(0)"):
         return evaluate_recurrence(left)
-    if ": " in left:
-        return evaluate_system(left)
-    return evaluate_expression(left)
+    return evaluate_system(left) if ": " in left else evaluate_expression(left)
 
 
 def evaluate_recurrence(left: str) -> Fraction:
@@ -77,19 +81,18 @@ def evaluate_recurrence(left: str) -> Fraction:
     values = [integers(start)[1] for start in starts]
     program = rule.removeprefix("a(n) = ").replace("a(n-1)", "values[-1]").replace("a(n-2)", "values[-2]")
     while len(values) <= integers(sought)[0]:
-        values.append(eval(program, {"values": values}))  # noqa: S307
+        values.append(eval(program, {"values": values}))
     return Fraction(values[integers(sought)[0]])
 
 
 def evaluate_system(left: str) -> Fraction:
-    """Gaussian elimination on the equations, read as differences of linear functions."""
+    """Elimination on the equations, whose coefficients are their left sides' values at unit vectors."""
     conditions, _, unknown = left.partition(": ")
     rows = []
     for equation in conditions.split(", "):
         side, _, right = equation.partition(" = ")
         code = re.sub(r"(\d)([xy])", r"\1*\2", side)
-        x, y = (eval(code, {"x": a, "y": b}) for a, b in ((1, 0), (0, 1)))  # noqa: S307
-        rows.append([Fraction(x), Fraction(y), Fraction(int(right))])
+        rows.append([Fraction(eval(code, {"x": x, "y": 1 - x})) for x in (1, 0)] + [Fraction(right)])
     first, second = rows
     ratio = second[0] / first[0]
     y = (second[2] - ratio * first[2]) / (second[1] - ratio * first[1])
@@ -98,7 +101,7 @@ def evaluate_system(left: str) -> Fraction:
 
 def evaluate_expression(left: str) -> Fraction:
     assert re.fullmatch(r"[\d +\-*/()]+", left), left
-    return Fraction(eval(re.sub(r"\d+", r"Fraction(\g<0>)", left), {"Fraction": Fraction}))  # noqa: S307
+    return Fraction(eval(re.sub(r"\d+", r"Fraction(\g<0>)", left), {"Fraction": Fraction}))
 
 
 def claims(problem: Problem) -> list[str]:
@@ -139,7 +142,7 @@ def test_equal_problems_have_equal_keys(family: str) -> None:
 def mirrored(family: str, operands: tuple[int, ...]) -> tuple[int, ...]:
     """The same problem stated the other way round."""
     match family, operands:
-        case ("gcd" | "lcm"), _:
+        case (("gcd" | "lcm"), _):
             return operands[::-1]
         case "binomial", (total, chosen):
             return total, total - chosen

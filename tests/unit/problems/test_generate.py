@@ -14,11 +14,11 @@ ALL = list(FAMILIES)
 
 
 def phrasing(question: str) -> str:
-    """A question without its numbers, ordinals' endings and linear systems' signs and letters."""
-    return re.sub(r"[#\d, +*/()xy=-]*(#|\d)(st|nd|rd|th)?[#\d, +*/()xy=-]*(and [#\d])*", "#", question)
+    """A question without its numbers."""
+    return re.sub(r"\d+(st|nd|rd|th)?", "#", question)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 @given(train_seed=SEEDS, heldout_seed=SEEDS)
 def test_train_and_heldout_share_neither_instances_nor_questions(train_seed: int, heldout_seed: int) -> None:
     train = generate(ALL, LEVELS, 300, train_seed, "train")
@@ -27,15 +27,14 @@ def test_train_and_heldout_share_neither_instances_nor_questions(train_seed: int
     assert not {problem.question for problem in train} & {problem.question for problem in heldout}
 
 
-@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in {"arithmetic", "linear_system"}])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_train_and_heldout_share_no_phrasing(family: str) -> None:
-    count = 40
-    train = {phrasing(problem.question) for problem in generate([family], LEVELS, 400, 0, "train")}
-    heldout = {phrasing(problem.question) for problem in generate([family], LEVELS, count, 0, "heldout")}
+    train = {phrasing(problem.question) for problem in generate([family], LEVELS, 300, 0, "train")}
+    heldout = {phrasing(problem.question) for problem in generate([family], LEVELS, 30, 0, "heldout")}
     assert not train & heldout
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 @given(seed=SEEDS, split=st.sampled_from(["train", "heldout"]))
 def test_no_instance_and_no_question_occurs_twice(seed: int, split) -> None:
     problems = generate(ALL, LEVELS, 400, seed, split)

@@ -19,7 +19,7 @@ def tokenizer():
 
 
 def encode(text: str) -> list[int]:
-    return tokenizer()(text, add_special_tokens=False)["input_ids"]
+    return list(tokenizer()(text, add_special_tokens=False)["input_ids"])
 
 
 def pieces(text: str) -> list[str]:
@@ -67,10 +67,7 @@ def test_the_longest_fence_wins_at_one_place() -> None:
 
 
 def test_words_of_programs_and_solutions_are_cheap() -> None:
-    assert pieces("print(math.gcd(96, 60))") in (
-        ["print(", "math.gcd(", "9", "6", ", ", "6", "0", "))"],
-        ["print(", "math.", "gcd(", "9", "6", ", ", "6", "0", "))"],
-    )
+    assert pieces("print(math.gcd(96, 60))") == ["print(", "math.gcd(", "9", "6", ", ", "6", "0", "))"]
     assert len(encode("ModuleNotFoundError: No module named 'scipy'")) <= 9
     assert pieces(r"The answer is \boxed{12}.") == ["The", " answer", " is", r" \boxed{", "1", "2", "}."]
 
