@@ -1,0 +1,237 @@
+"""vLLM as an `Engine`: the only room of the house that knows it (with its worker half, `actors.engine_worker`)."""
+
+import itertools
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from typing import Any, Final
+
+import torch
+
+from actors.generation import EngineError, Generation, GenerationRequest, StopCause
+from thor_ray.weights import Payload, WeightManifest, WeightReceipt, WeightTransferError, combined_checksum
+
+ENVIRONMENT: Final = {
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_CONFIGURE_LOGGING": "1",
+}
+"""Quiet, and no usage reports. Both may be overridden from outside."""
+
+CPU_ENVIRONMENT: Final = {
+    # One thread: with more, the threads of a small model wait for one another; 13x slower on a busy machine.
+    "OMP_NUM_THREADS": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    # Compiling the log-prob helper takes 24 s and gains nothing.
+    "TORCH_COMPILE_DISABLE": "1",
+    # Keeps the worker inside the engine's process: one hop less per step, 1 GiB less memory.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+}
+"""What vLLM needs on a machine without a GPU. Set, not defaulted: Ray presets the number of threads."""
+
+CPU_BLOCK_SIZE: Final = 32
+"""Granularity of prefix reuse; the CPU attention accepts multiples of 32 only."""
+
+CPU_BATCHED_TOKENS: Final = 4096
+"""Tokens per engine step at the most, prompts included."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How one engine is set up.
+
+    Attributes:
+        model: Hugging Face model directory.
+        dtype: ``float32`` or ``bfloat16``.
+        max_context: Tokens of prompt and continuation.
+        max_sequences: Sequences decoded at the same time.
+        kv_cache_mib: Key-value cache on a CPU.
+        gpu_memory_utilization: Share of a GPU's memory.
+        tensor_parallel: GPUs per engine.
+        seed: Of the engine itself; requests bring their own.
+    """
+
+    model: str
+    dtype: str = "float32"
+    max_context: int = 512
+    max_sequences: int = 128
+    kv_cache_mib: int = 128
+    gpu_memory_utilization: float = 0.8
+    tensor_parallel: int = 1
+    seed: int = 0
+
+
+class VllmEngine:
+    """vLLM's asynchronous engine behind the `Engine` protocol; weights start as version 0.
+
+    Construction takes seconds and blocks. The engine core runs in a child process that dies with this one.
+    """
+
+    def __init__(self, settings: EngineSettings) -> None:
+        on_gpu = torch.cuda.is_available()
+        _prepare_environment(on_gpu)
+        # Imported here, because vLLM reads the environment while it is imported.
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.sampling_params import RequestOutputKind, SamplingParams
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        self._sampling_params = SamplingParams
+        self._final_only = RequestOutputKind.FINAL_ONLY
+        self._settings = settings
+        self._version = 0
+        self._request_numbers = itertools.count()
+        self._in_flight = 0
+        self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**_engine_arguments(settings, on_gpu)))
+        self._end_ids = _end_of_sequence_ids(self._engine)
+
+    @property
+    def version(self) -> int:
+        """Version of the weights that serve requests now."""
+        return self._version
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        """Samples one continuation; see `Engine.generate`. Cancelling the call aborts the request."""
+        version = self._version
+        params = self._sampling_params(
+            max_tokens=request.max_new_tokens,
+            temperature=request.temperature,
+            top_p=request.top_p,
+            top_k=request.top_k,
+            stop=list(request.stop) or None,
+            include_stop_str_in_output=True,
+            seed=request.seed,
+            logprobs=0,
+            flat_logprobs=True,
+            detokenize=bool(request.stop),
+            skip_special_tokens=False,
+            output_kind=self._final_only,
+            skip_clone=True,
+        )
+        output = await self._final_output(request.ids, params)
+        completion = output.outputs[0]
+        return Generation(
+            ids=tuple(completion.token_ids),
+            log_probs=tuple(completion.logprobs.logprobs),
+            cause=self._cause(completion),
+            version=version,
+            cached_tokens=output.num_cached_tokens or 0,
+        )
+
+    async def probe_log_probs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Log-probs of given tokens under the current weights; see `Engine.probe_log_probs`."""
+        params = self._sampling_params(
+            max_tokens=1,
+            temperature=0.0,
+            prompt_logprobs=0,
+            detokenize=False,
+            output_kind=self._final_only,
+        )
+        probed = []
+        for ids in sequences:
+            output = await self._final_output(ids, params)
+            rows = output.prompt_logprobs[1:]
+            probed.append([row[token].logprob for row, token in zip(rows, ids[1:], strict=True)])
+        return probed
+
+    async def update_weights(self, buckets: Sequence[Payload], manifest: WeightManifest) -> WeightReceipt:
+        """Replaces the weights; see `Engine.update_weights`. Cached prefixes of the old weights are dropped."""
+        started = time.perf_counter()
+        if self._in_flight:
+            raise EngineError(f"weights cannot be updated while {self._in_flight} requests are in flight")
+        if len(buckets) != len(manifest.buckets):
+            raise WeightTransferError(f"{len(buckets)} buckets arrived, {len(manifest.buckets)} were announced")
+        await self._call_workers("begin_reload")
+        arrived = []
+        for index, (payload, bucket) in enumerate(zip(buckets, manifest.buckets, strict=True)):
+            tensors = [astuple(entry) for entry in bucket.tensors]
+            checksums = await self._call_workers("reload_bucket", payload.tobytes(), tensors, bucket.nbytes)
+            if set(checksums) != {bucket.checksum}:
+                raise WeightTransferError(
+                    f"version {manifest.version}, bucket {index} ({bucket.tensors[0].name} and following): "
+                    f"checksum {bucket.checksum} was sent, {', '.join(checksums)} arrived"
+                )
+            arrived.append(checksums[0])
+        await self._call_workers("finish_reload")
+        if not await self._engine.reset_prefix_cache():
+            raise WeightTransferError("the prefix cache could not be dropped: requests were in flight")
+        self._version = manifest.version
+        return WeightReceipt(manifest.version, combined_checksum(arrived), time.perf_counter() - started)
+
+    def close(self) -> None:
+        """Ends the engine and its processes; harmless when called twice."""
+        self._engine.shutdown()
+
+    async def _final_output(self, ids: Sequence[int], params: Any) -> Any:
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        prompt = {"type": "token", "prompt_token_ids": list(ids)}
+        output = None
+        self._in_flight += 1
+        try:
+            async for final in self._engine.generate(prompt, params, f"r{next(self._request_numbers)}"):
+                output = final
+        except EngineDeadError as error:
+            raise EngineError("the vLLM engine process has died; its last lines are in this actor's log") from error
+        except ValueError as error:
+            raise EngineError(f"vLLM refused a request of {len(ids)} tokens: {error}") from error
+        finally:
+            self._in_flight -= 1
+        if output is None:
+            raise EngineError("vLLM ended a request without an output")
+        return output
+
+    def _cause(self, completion: Any) -> StopCause:
+        if completion.finish_reason == "length":
+            return StopCause.LENGTH
+        if completion.finish_reason != "stop":
+            return StopCause.ABORTED
+        if isinstance(completion.stop_reason, str):
+            return StopCause.STOP
+        return StopCause.EOS if completion.token_ids[-1] in self._end_ids else StopCause.STOP
+
+    async def _call_workers(self, method: str, *args: Any) -> list[Any]:
+        results: list[Any] = await self._engine.collective_rpc(method, args=args)
+        return results
+
+
+def _prepare_environment(on_gpu: bool) -> None:
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if not on_gpu:
+        os.environ.update(CPU_ENVIRONMENT)
+
+
+def _engine_arguments(settings: EngineSettings, on_gpu: bool) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "model": settings.model,
+        "dtype": settings.dtype,
+        "max_model_len": settings.max_context,
+        "max_num_seqs": settings.max_sequences,
+        "tensor_parallel_size": settings.tensor_parallel,
+        "seed": settings.seed,
+        "enable_prefix_caching": True,
+        # Log-probs of the distribution that is sampled from: temperature and truncation included.
+        "logprobs_mode": "processed_logprobs",
+        "worker_extension_cls": "actors.engine_worker.WeightUpdateExtension",
+        "enable_log_requests": False,
+        "disable_log_stats": True,
+    }
+    if on_gpu:
+        return arguments | {"gpu_memory_utilization": settings.gpu_memory_utilization}
+    return arguments | {
+        "enforce_eager": True,
+        "block_size": CPU_BLOCK_SIZE,
+        # A prompt split over two steps kills the engine when its request has a seed of its own: vLLM 0.32 rewinds the
+        # request's generator by an offset, which CPU generators don't have.
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(settings.max_context, CPU_BATCHED_TOKENS),
+        "kv_cache_memory_bytes": settings.kv_cache_mib * 2**20,
+    }
+
+
+def _end_of_sequence_ids(engine: Any) -> frozenset[int]:
+    """The tokenizer's end-of-sequence token and those that the model's generation settings name."""
+    configured = engine.model_config.try_get_generation_config().get("eos_token_id")
+    ids = configured if isinstance(configured, list) else [configured]
+    return frozenset(token for token in [*ids, engine.get_tokenizer().eos_token_id] if token is not None)

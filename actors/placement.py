@@ -1,0 +1,125 @@
+"""Where actors run: joining or starting a Ray cluster, and placing rollout actors on it."""
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import ray
+from ray.exceptions import GetTimeoutError
+
+from actors.rollout import RolloutActor
+from thor_ray.config import Recipe
+
+START_SECONDS: Final = 300.0
+"""How long the rollout actors may take to load their engines."""
+
+
+class ClusterError(RuntimeError):
+    """The cluster cannot give what is asked. The message says what was asked, what there is, and what to do."""
+
+
+class RayCluster:
+    """The Ray cluster of a run: an existing one, which is left alone afterwards, or one of our own.
+
+    An existing cluster is joined if ``address`` or the environment variable ``RAY_ADDRESS`` names one. Otherwise one
+    is started on this machine; its processes share the fate of this one, so that no kind of exit leaves them behind.
+    A cluster that another part of this process has already joined is used and left alone, too.
+
+    Args:
+        address: As `ray.init` takes it; ``None`` means ``RAY_ADDRESS``, or a cluster of our own.
+        cpus: Logical CPUs that a cluster of our own must offer at least. Ray counts actors, not load, and the actors
+            of a loop take turns, so that more may be offered than there are.
+        temp_dir: Where a cluster of our own keeps its sockets and logs; the path must be short.
+    """
+
+    def __init__(self, address: str | None = None, cpus: int = 1, temp_dir: Path | None = None) -> None:
+        self._address = address or os.environ.get("RAY_ADDRESS")
+        self._cpus = cpus
+        self._temp_dir = temp_dir
+        self._joined = False
+        self.dashboard_url: str | None = None
+        self.is_own = False
+
+    def __enter__(self) -> Self:
+        if ray.is_initialized():
+            return self
+        if self._address:
+            context = ray.init(address=self._address, log_to_driver=True)
+        else:
+            # Only this machine can reach it, and the user should be able to open the dashboard without a token.
+            os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            context = ray.init(
+                num_cpus=max(self._cpus, os.cpu_count() or 1),
+                include_dashboard=True,
+                log_to_driver=True,
+                **({"_temp_dir": str(self._temp_dir)} if self._temp_dir else {}),
+            )
+            self.is_own = True
+        self._joined = True
+        self.dashboard_url = f"http://{context.dashboard_url}" if context.dashboard_url else None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._joined:
+            # For a cluster that was joined this ends the connection only.
+            ray.shutdown()
+
+
+def start_rollout_actors(recipe: Recipe, model: str, start_seconds: float = START_SECONDS) -> list[Any]:
+    """Starts ``recipe.engine.actors`` rollout actors and waits until each has generated a token.
+
+    On a cluster with GPUs each takes ``recipe.engine.tensor_parallel`` of them, elsewhere one logical CPU.
+
+    Args:
+        recipe: Sections ``policy``, ``engine`` and ``sandbox`` are used.
+        model: Hugging Face directory of the policy, readable on every node.
+        start_seconds: How long they may take together.
+
+    Returns:
+        Handles of `RolloutActor`.
+
+    Raises:
+        ClusterError: the cluster has not enough of what they need, or they did not start in time.
+        ray.exceptions.RayActorError: an actor failed to start; the message ends with its cause.
+    """
+    needed = rollout_resources(recipe, on_gpu=ray.cluster_resources().get("GPU", 0) > 0)
+    total = {name: amount * recipe.engine.actors for name, amount in needed.items()}
+    available = ray.cluster_resources()
+    for name, amount in total.items():
+        if available.get(name, 0) < amount:
+            raise ClusterError(
+                f"{recipe.engine.actors} rollout actors need {amount:g} {name}, the cluster has "
+                f"{available.get(name, 0):g}; lower engine.actors or engine.tensor_parallel, or add nodes"
+            )
+    actor_class = ray.remote(
+        num_cpus=needed["CPU"], num_gpus=needed.get("GPU", 0), max_restarts=0, scheduling_strategy="SPREAD"
+    )(RolloutActor)
+    actors = [actor_class.remote(recipe, model) for _ in range(recipe.engine.actors)]
+    try:
+        ray.get([actor.ready.remote() for actor in actors], timeout=start_seconds)
+    except GetTimeoutError as error:
+        stop_rollout_actors(actors, close_seconds=0)
+        raise ClusterError(
+            f"{recipe.engine.actors} rollout actors were not ready within {start_seconds:g} s; free resources are "
+            f"{ray.available_resources()}"
+        ) from error
+    return actors
+
+
+def stop_rollout_actors(actors: list[Any], close_seconds: float = 30.0) -> None:
+    """Ends rollout actors: kindly first, so that engines and sandboxes shut down in order, then for certain."""
+    if close_seconds > 0:
+        ray.wait([actor.close.remote() for actor in actors], num_returns=len(actors), timeout=close_seconds)
+    for actor in actors:
+        ray.kill(actor)
+
+
+def rollout_resources(recipe: Recipe, on_gpu: bool) -> dict[str, float]:
+    """What Ray should reserve for one rollout actor."""
+    if on_gpu:
+        return {"CPU": 1, "GPU": recipe.engine.tensor_parallel}
+    return {"CPU": 1}

@@ -1,0 +1,133 @@
+"""The Ray actor that makes trajectories: an engine, a sandbox and a grader of its own, all on one node.
+
+No Ray call is made per tool call or per token: a group goes in as one call and comes out as one object.
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+
+import sandbox
+from actors.codec import TokenizerCodec
+from actors.engine import EngineSettings, VllmEngine
+from actors.generation import GenerationRequest
+from actors.sampler import RolloutSettings, TrajectorySampler
+from thor_ray.config import Recipe, SamplingConfig
+from thor_ray.grading import GraderPool
+from thor_ray.problems.problem import Problem
+from thor_ray.trajectory import Group, Trajectory
+from thor_ray.weights import Payload, WeightManifest, WeightReceipt
+
+
+class RolloutActor:
+    """Serves one version of the policy and samples groups with it.
+
+    A plain class; `actors.placement` makes a Ray actor of it. All its methods are coroutines that run side by side,
+    so that many groups are in flight at a time. Construction blocks until engine and sandbox are up.
+
+    Args:
+        recipe: Sections ``policy``, ``engine`` and ``sandbox`` are used.
+        model: Hugging Face directory of the policy.
+    """
+
+    def __init__(self, recipe: Recipe, model: str) -> None:
+        limits = sandbox.Limits(
+            wall_seconds=recipe.sandbox.timeout_seconds, memory_bytes=recipe.sandbox.memory_mib * 2**20
+        )
+        # First what is cheap and likely to be refused; the engine takes seconds.
+        self._sandbox = sandbox.Sandbox(
+            workers=recipe.sandbox.workers, preload=recipe.sandbox.preload, limits=limits
+        ).start()
+        self._grader = GraderPool()
+        self._engine = VllmEngine(
+            EngineSettings(
+                model=model,
+                dtype=recipe.policy.dtype,
+                max_context=recipe.policy.max_context,
+                max_sequences=recipe.engine.max_sequences,
+                kv_cache_mib=recipe.engine.kv_cache_mib,
+                gpu_memory_utilization=recipe.engine.gpu_memory_utilization,
+                tensor_parallel=recipe.engine.tensor_parallel,
+                seed=recipe.seed,
+            )
+        )
+        codec = TokenizerCodec.from_directory(model)
+        self._liveness_prompt = tuple(codec.encode("1"))
+        self._sampler = TrajectorySampler(self._engine, codec, self._sandbox, self._grader)
+
+    async def ready(self) -> int:
+        """The version served, once a real token has been generated: a living process is no proof of life."""
+        await self._engine.generate(GenerationRequest(self._liveness_prompt, 1, temperature=0.0))
+        return self._engine.version
+
+    async def rollout_group(
+        self, problem: Problem, group_size: int, settings: RolloutSettings, seed: int, uid: str
+    ) -> Group:
+        """Samples and grades siblings of one problem; see `TrajectorySampler.sample_group`."""
+        return await self._sampler.sample_group(problem, group_size=group_size, settings=settings, seed=seed, uid=uid)
+
+    async def continue_step(
+        self,
+        parent: Trajectory,
+        step_index: int,
+        suffix_tokens: int,
+        group_size: int,
+        settings: RolloutSettings,
+        seed: int,
+        uid: str,
+    ) -> Group:
+        """Samples continuations of a failed step's prefix; see `TrajectorySampler.sample_step_group`."""
+        return await self._sampler.sample_step_group(
+            parent,
+            step_index,
+            suffix_tokens=suffix_tokens,
+            group_size=group_size,
+            settings=settings,
+            seed=seed,
+            uid=uid,
+        )
+
+    async def sample_text(
+        self, prompts: Sequence[str], sampling: SamplingConfig, seed: int, stop: tuple[str, ...] = ()
+    ) -> list[str]:
+        """Continues texts without tools; see `TrajectorySampler.sample_text`."""
+        return await self._sampler.sample_text(prompts, sampling=sampling, seed=seed, stop=stop)
+
+    async def update_weights(self, buckets: Sequence[Any], manifest: WeightManifest) -> WeightReceipt:
+        """Serves another version from now on; no group may be in flight.
+
+        Args:
+            buckets: Of each bucket its bytes or, so that they never pass through the driver, a reference to them in
+                Ray's object store.
+            manifest: What the buckets hold.
+
+        Raises:
+            WeightTransferError: what arrived is not what was sent; the weights are undefined then.
+        """
+        payloads: list[Payload] = [await bucket if isinstance(bucket, ray.ObjectRef) else bucket for bucket in buckets]
+        return await self._engine.update_weights(payloads, manifest)
+
+    async def probe(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Log-probs of given tokens under the version served; see `Engine.probe_log_probs`."""
+        return await self._engine.probe_log_probs(sequences)
+
+    async def version(self) -> int:
+        """Version of the weights that serve requests now."""
+        return self._engine.version
+
+    async def stats(self) -> dict[str, float]:
+        """Running totals; see `SamplerStats`."""
+        return self._sampler.stats.as_metrics()
+
+    async def isolation(self) -> dict[str, Any]:
+        """The confinement that programs run under."""
+        return dataclasses.asdict(self._sandbox.isolation)
+
+    async def close(self) -> None:
+        """Ends the engine, the sandbox's processes and the grader's; the actor can be killed afterwards."""
+        await asyncio.to_thread(self._sandbox.close)
+        await asyncio.to_thread(self._grader.close)
+        self._engine.close()

@@ -1,0 +1,281 @@
+"""Drives trajectory state machines: one coroutine each, no barrier between them (invariant 5).
+
+While one trajectory's program runs, the others generate; a slow program delays nobody but its own trajectory. Every
+wait has a deadline, and what a missed deadline means is decided here: a hung generation aborts the trajectory, a hung
+execution or grading is our failure and gives no reward (invariant 4).
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Protocol, TypeVar
+
+import sandbox
+from actors.codec import Codec
+from actors.episode import Episode, EpisodeLimits, Execute, Finished, Generate, reasoning_text
+from actors.execution import INFRA_TEXT, to_execution_result
+from actors.generation import Engine, Generation, GenerationRequest, derive_seed
+from thor_ray.config import CorrectionConfig, Recipe, SamplingConfig
+from thor_ray.dialogue import render_prompt
+from thor_ray.grading import Grade, GradeStatus
+from thor_ray.problems.problem import Problem
+from thor_ray.trajectory import (
+    ExecutionResult,
+    ExecutionStatus,
+    FinishReason,
+    Group,
+    GroupKind,
+    Trajectory,
+    TrajectoryBuilder,
+    backtrack_cut,
+)
+
+T = TypeVar("T")
+
+
+class CodeRunner(Protocol):
+    """What a sampler needs of `sandbox.Sandbox`."""
+
+    async def arun(self, code: str, *, timeout: float | None = None, seed: int | None = None) -> sandbox.Result:  # noqa: ASYNC109
+        """Runs one program."""
+
+
+class Grader(Protocol):
+    """What a sampler needs of `thor_ray.grading.GraderPool`."""
+
+    async def agrade(self, response: str, gold: str) -> Grade:
+        """Grades the answer that a response holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutSettings:
+    """How trajectories are sampled.
+
+    Attributes:
+        sampling: Temperature, truncation and budgets.
+        template: Prompt template, a key of `thor_ray.dialogue.PROMPT_TEMPLATES`.
+        max_context: Tokens of prompt and response together.
+        program_seconds: Wall time of one program.
+        stop_at_failed_code: End a trajectory at its first failed block (training only).
+        correction: Self-correction (evaluation only); ``None`` is off.
+        deadline_seconds: Of each single wait for tokens, a program or a grade.
+    """
+
+    sampling: SamplingConfig
+    template: str
+    max_context: int
+    program_seconds: float = 5.0
+    stop_at_failed_code: bool = False
+    correction: CorrectionConfig | None = None
+    deadline_seconds: float = 300.0
+
+    @classmethod
+    def for_training(cls, recipe: Recipe) -> "RolloutSettings":
+        """As the recipe's RL stage samples."""
+        return cls(
+            sampling=recipe.rl.sampling,
+            template=recipe.policy.template,
+            max_context=recipe.policy.max_context,
+            program_seconds=recipe.sandbox.timeout_seconds,
+            stop_at_failed_code=recipe.rl.stop_at_failed_code,
+        )
+
+    @classmethod
+    def for_evaluation(cls, recipe: Recipe, self_correction: bool = False) -> "RolloutSettings":
+        """As the recipe evaluates, with or without self-correction."""
+        return cls(
+            sampling=recipe.evaluation.sampling,
+            template=recipe.policy.template,
+            max_context=recipe.policy.max_context,
+            program_seconds=recipe.sandbox.timeout_seconds,
+            correction=recipe.evaluation.correction if self_correction else None,
+        )
+
+    def limits(self, single_step: bool = False) -> EpisodeLimits:
+        """The budgets of one trajectory, or of one step-level continuation."""
+        return EpisodeLimits(
+            max_rounds=1 if single_step else self.sampling.max_rounds,
+            max_new_tokens=self.sampling.max_new_tokens,
+            max_context=self.max_context,
+            stop_at_failed_code=self.stop_at_failed_code,
+            single_step=single_step,
+            correction=None if single_step else self.correction,
+        )
+
+
+@dataclass(slots=True)
+class SamplerStats:
+    """Running totals since the start. Tokens are of the engine, seconds of waiting, summed over trajectories."""
+
+    trajectories: int = 0
+    aborted: int = 0
+    requests: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    sandbox_calls: int = 0
+    infra_errors: int = 0
+    grades: int = 0
+    grader_failures: int = 0
+
+    def as_metrics(self) -> dict[str, float]:
+        """Totals by name, and the share of prompt tokens whose keys and values were reused."""
+        return asdict(self) | {"cached_share": self.cached_tokens / max(1, self.prompt_tokens)}
+
+
+class TrajectorySampler:
+    """Samples groups of trajectories with one engine, one sandbox and one grader."""
+
+    def __init__(self, engine: Engine, codec: Codec, code_runner: CodeRunner, grader: Grader) -> None:
+        self.stats = SamplerStats()
+        self._engine = engine
+        self._codec = codec
+        self._code_runner = code_runner
+        self._grader = grader
+
+    async def sample_group(
+        self, problem: Problem, *, group_size: int, settings: RolloutSettings, seed: int, uid: str
+    ) -> Group:
+        """Samples ``group_size`` siblings of one problem and grades them: 1 for a right answer, 0 for any other.
+
+        The reward is ``None`` where the grader failed or the trajectory was aborted.
+        """
+        prompt = self._codec.encode(render_prompt(settings.template, problem.question))
+        episodes = [
+            Episode(TrajectoryBuilder(f"{uid}/{sibling}", problem.id, prompt), self._codec, settings.limits())
+            for sibling in range(group_size)
+        ]
+        trajectories = await asyncio.gather(
+            *(self._play_and_grade(episode, problem, settings, seed) for episode in episodes)
+        )
+        return Group(uid, GroupKind.EPISODE, problem.id, tuple(trajectories))
+
+    async def sample_step_group(
+        self,
+        parent: Trajectory,
+        step_index: int,
+        *,
+        suffix_tokens: int,
+        group_size: int,
+        settings: RolloutSettings,
+        seed: int,
+        uid: str,
+    ) -> Group:
+        """Samples one-step continuations of a failed step's prefix (spec sections E.1, E.7).
+
+        The reward is that of the execution: 1 if the code ran successfully, 0 if it failed, ``None`` where nothing was
+        executed or we failed to.
+        """
+        cut = backtrack_cut(parent.steps[step_index], suffix_tokens)
+        episodes = [
+            Episode(
+                TrajectoryBuilder.branch(f"{uid}/{sibling}", parent, step_index, cut),
+                self._codec,
+                settings.limits(single_step=True),
+            )
+            for sibling in range(group_size)
+        ]
+        reasons = await asyncio.gather(*(self._play(episode, settings, seed) for episode in episodes))
+        trajectories = tuple(
+            episode.builder.finish(reason, reward=execution_reward(episode.last_result))
+            for episode, reason in zip(episodes, reasons, strict=True)
+        )
+        return Group(uid, GroupKind.STEP, parent.problem_id, trajectories)
+
+    async def sample_text(
+        self, prompts: Sequence[str], *, sampling: SamplingConfig, seed: int, stop: tuple[str, ...] = ()
+    ) -> list[str]:
+        """Plain continuations of texts, one each, without tools; special tokens and rounds play no part."""
+        requests = [
+            GenerationRequest(
+                ids=self._codec.encode(prompt),
+                max_new_tokens=sampling.max_new_tokens,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                top_k=sampling.top_k,
+                stop=stop,
+                seed=derive_seed(seed, "text", index),
+            )
+            for index, prompt in enumerate(prompts)
+        ]
+        generations = await asyncio.gather(*(self._generate(request) for request in requests))
+        return [self._codec.decode(generation.ids) for generation in generations]
+
+    async def _play_and_grade(
+        self, episode: Episode, problem: Problem, settings: RolloutSettings, seed: int
+    ) -> Trajectory:
+        reason = await self._play(episode, settings, seed)
+        ungraded = episode.builder.finish(reason)
+        if reason is FinishReason.ABORTED:
+            return ungraded
+        started = time.perf_counter()
+        grade = await self._grade(reasoning_text(ungraded, self._codec), problem.answer, settings)
+        episode.builder.cost.grade_seconds += time.perf_counter() - started
+        return episode.builder.finish(reason, grade.extracted, grade.status.value, grade.reward)
+
+    async def _play(self, episode: Episode, settings: RolloutSettings, seed: int) -> FinishReason:
+        builder, sampling = episode.builder, settings.sampling
+        turn = 0
+        while True:
+            turn_seed = derive_seed(seed, builder.trajectory_id, turn)
+            turn += 1
+            match episode.next():
+                case Generate(ids=ids, stop=stop, max_new_tokens=budget):
+                    request = GenerationRequest(
+                        ids, budget, sampling.temperature, sampling.top_p, sampling.top_k, (stop,), turn_seed
+                    )
+                    started = time.perf_counter()
+                    try:
+                        generation = await _within(settings.deadline_seconds, self._generate(request))
+                    except TimeoutError:
+                        episode.abort()
+                    else:
+                        builder.cost.llm_seconds += time.perf_counter() - started
+                        episode.on_generation(generation)
+                case Execute(code=code):
+                    episode.on_execution(await self._execute(code, settings, turn_seed))
+                case Finished(reason=reason):
+                    self.stats.trajectories += 1
+                    self.stats.aborted += reason is FinishReason.ABORTED
+                    return reason
+
+    async def _generate(self, request: GenerationRequest) -> Generation:
+        generation = await self._engine.generate(request)
+        self.stats.requests += 1
+        self.stats.prompt_tokens += len(request.ids)
+        self.stats.cached_tokens += generation.cached_tokens
+        self.stats.generated_tokens += len(generation.ids)
+        return generation
+
+    async def _execute(self, code: str, settings: RolloutSettings, seed: int) -> ExecutionResult:
+        self.stats.sandbox_calls += 1
+        timeout = settings.program_seconds
+        running = self._code_runner.arun(code, timeout=timeout, seed=seed % 2**32)
+        try:
+            result = to_execution_result(await _within(settings.deadline_seconds, running), timeout)
+        except TimeoutError:
+            result = ExecutionResult(ExecutionStatus.INFRA_ERROR, INFRA_TEXT)
+        self.stats.infra_errors += result.status is ExecutionStatus.INFRA_ERROR
+        return result
+
+    async def _grade(self, response: str, gold: str, settings: RolloutSettings) -> Grade:
+        self.stats.grades += 1
+        try:
+            grade = await _within(settings.deadline_seconds, self._grader.agrade(response, gold))
+        except TimeoutError:
+            grade = Grade(GradeStatus.ERROR, "no verdict in time", "deadline", None, settings.deadline_seconds * 1000)
+        self.stats.grader_failures += grade.reward is None
+        return grade
+
+
+def execution_reward(result: ExecutionResult | None) -> float | None:
+    """The step-level reward: only executed code is rewarded, our own failures never are (invariant 4)."""
+    if result is None or result.status is ExecutionStatus.INFRA_ERROR:
+        return None
+    return 1.0 if result.status is ExecutionStatus.OK else 0.0
+
+
+async def _within(seconds: float, awaitable: Awaitable[T]) -> T:
+    async with asyncio.timeout(seconds):
+        return await awaitable
