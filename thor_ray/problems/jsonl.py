@@ -81,12 +81,12 @@ def parse_problem(line: str, *, default_id: str, source: str) -> Problem:
     if not isinstance(record, dict):
         raise ProblemFileError(f"not an object, but {_type_name(record)}")
     return Problem(
-        id=_text(record, "id", required=False) or default_id,
+        id=_optional_text(record, "id") or default_id,
         question=_question(record),
         answer=_answer(record),
         source=source,
         level=_level(record),
-        solution=_text(record, "solution", required=False),
+        solution=_optional_text(record, "solution"),
     )
 
 
@@ -107,27 +107,26 @@ def _question(record: Mapping[str, Any]) -> str:
         raise ProblemFileError("field 'problem' (or 'question') is missing")
     if len(present) > 1:
         raise ProblemFileError("has both 'problem' and 'question'; keep one")
-    text = _text(record, present[0], required=True)
-    assert text is not None
-    return text
+    return _text(record, present[0])
 
 
 def _answer(record: Mapping[str, Any]) -> str:
     answer = record.get("answer")
     if _is_number(answer):
         return str(answer)
-    text = _text(record, "answer", required=True, kind="text or a number")
-    assert text is not None
-    return text
+    return _text(record, "answer", kind="text or a number")
 
 
-def _text(record: Mapping[str, Any], name: str, *, required: bool, kind: str = "text") -> str | None:
-    """A field's text; None where it is absent or null and not required."""
+def _optional_text(record: Mapping[str, Any], name: str) -> str | None:
+    """A field's text; None where it is absent or null."""
+    return None if record.get(name) is None else _text(record, name)
+
+
+def _text(record: Mapping[str, Any], name: str, *, kind: str = "text") -> str:
+    """The text of a field that must be there; ``kind`` tells the user what it may be."""
     value = record.get(name)
     if value is None:
-        if required:
-            raise ProblemFileError(f"field {name!r} is missing")
-        return None
+        raise ProblemFileError(f"field {name!r} is missing")
     if not isinstance(value, str):
         raise ProblemFileError(f"field {name!r} must be {kind}, but is {_type_name(value)}")
     if not value.strip():
