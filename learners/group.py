@@ -5,13 +5,12 @@ import time
 from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import ray
-from ray.util.placement_group import placement_group, remove_placement_group
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from ray.util.placement_group import remove_placement_group
 
 from learners.checkpoint import CheckpointState, read_state, refuse_misfit
 from learners.packing import MicroBatch, padded_tokens, plan
@@ -23,6 +22,7 @@ from learners.publish import (
     verify_probe,
     verify_receipts,
 )
+from learners.ranks import CALL_TIMEOUT_SECONDS, place, start, wait_all
 from learners.sequences import TrainingSequence, token_counts
 from learners.worker import LearnerWorker, PolicySpec, RankUpdate
 from learners.zero import Rendezvous
@@ -30,19 +30,6 @@ from thor_ray.config import LearnerConfig, ObjectiveConfig, OptimizerConfig
 from thor_ray.objectives import PolicyStatistics, denominators
 from thor_ray.trajectory import GroupKind
 from thor_ray.weights import BUCKET_BYTES
-
-CALL_TIMEOUT_SECONDS: Final = 1800.0
-"""After which an operation of the ranks counts as hung."""
-
-PLACEMENT_TIMEOUT_SECONDS: Final = 120.0
-
-
-class LearnerPlacementError(RuntimeError):
-    """The cluster has no room for the ranks."""
-
-
-class LearnerRankError(RuntimeError):
-    """A rank failed, died or hangs; the message names it, ``__cause__`` says why."""
 
 
 class NonFiniteUpdateError(RuntimeError):
@@ -64,7 +51,7 @@ class LearnerGroup:
 
     Raises:
         LearnerPlacementError: the cluster has no room.
-        LearnerRankError: a rank could not be set up.
+        ActorCallError: a rank could not be set up, or later in any method: it failed, died or hangs.
     """
 
     def __init__(
@@ -84,10 +71,11 @@ class LearnerGroup:
         self._trained: list[npt.NDArray[np.int64]] = []
         if gpus_per_rank is None:
             gpus_per_rank = int(ray.cluster_resources().get("GPU", 0) > 0)
-        self._placement = _place(config.ranks, cpus_per_rank, gpus_per_rank)
+        self._placement = place(config.ranks, cpus_per_rank, gpus_per_rank)
         try:
             self._workers = [
-                _start_worker(self._placement, rank, cpus_per_rank, gpus_per_rank) for rank in range(config.ranks)
+                start(LearnerWorker, self._placement, rank=rank, cpus=cpus_per_rank, gpus=gpus_per_rank)
+                for rank in range(config.ranks)
             ]
             spec = PolicySpec(
                 path=model_path.resolve(),
@@ -96,7 +84,7 @@ class LearnerGroup:
                 gradient_checkpointing=config.gradient_checkpointing,
                 threads=cpus_per_rank,
             )
-            address, port = _wait([self._workers[0].endpoint.remote()])[0]
+            address, port = self._collect([self._workers[0].endpoint.remote()])[0]
             self._vocabulary: int = self._collect(
                 [
                     worker.setup.remote(Rendezvous(rank, config.ranks, address, port), spec, CALL_TIMEOUT_SECONDS)
@@ -230,20 +218,24 @@ class LearnerGroup:
 
         Raises:
             WeightMismatchError: an engine does not serve what was published.
+            ValueError: there are no engines, so nothing would be verified.
         """
+        if not engines:
+            raise ValueError("there are no engines to publish weights to")
         started = time.monotonic()
         published: PublishedWeights = self._collect(
             [worker.publish_weights.remote(self._version + 1, bucket_bytes) for worker in self._workers]
         )[0]
         manifest = published.manifest
         verify_receipts(
-            manifest, _wait([engine.update_weights.remote(published.buckets, manifest) for engine in engines])
+            manifest,
+            wait_all([engine.update_weights.remote(published.buckets, manifest) for engine in engines], "engine"),
         )
         probe = probe_ids(self._trained, self._vocabulary)
         expected = self.log_probs([_whole(ids) for ids in probe], temperature=1.0)
         gap = verify_probe(
             [row[1:].tolist() for row in expected],
-            _wait([engine.probe.remote(probe) for engine in engines]),
+            wait_all([engine.probe.remote(probe) for engine in engines], "engine"),
             TOLERANCE[self.dtype],
         )
         self._version += 1
@@ -316,54 +308,7 @@ class LearnerGroup:
         }
 
     def _collect(self, references: Sequence[Any]) -> list[Any]:
-        return _wait(references, "learner rank")
-
-
-def _place(ranks: int, cpus: int, gpus: int) -> Any:
-    bundle = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
-    group = placement_group([bundle] * ranks, strategy="PACK")
-    if not group.wait(PLACEMENT_TIMEOUT_SECONDS):
-        remove_placement_group(group)
-        raise LearnerPlacementError(
-            f"no room for {ranks} learner ranks of {bundle} each; free now: {ray.available_resources()}. "
-            "Lower learner.ranks or add nodes"
-        )
-    return group
-
-
-def _start_worker(placement: Any, rank: int, cpus: int, gpus: int) -> Any:
-    return (
-        ray.remote(LearnerWorker)
-        .options(
-            num_cpus=cpus,
-            num_gpus=gpus,
-            max_restarts=0,
-            scheduling_strategy=PlacementGroupSchedulingStrategy(placement, placement_group_bundle_index=rank),
-            runtime_env={"env_vars": {"OMP_NUM_THREADS": str(cpus)}},
-        )
-        .remote()
-    )
-
-
-def _wait(references: Sequence[Any], name: str = "engine") -> list[Any]:
-    """Results in order; the first failure ends the wait, since the others may hang in a collective operation.
-
-    Raises:
-        LearnerRankError: one failed, or none answered in time.
-    """
-    pending, results = list(references), {}
-    deadline = time.monotonic() + CALL_TIMEOUT_SECONDS
-    while pending:
-        ready, pending = ray.wait(pending, num_returns=1, timeout=max(0.0, deadline - time.monotonic()))
-        if not ready:
-            late = [references.index(reference) for reference in pending]
-            raise LearnerRankError(f"{name} {late} gave no answer for {CALL_TIMEOUT_SECONDS:.0f} s")
-        index = references.index(ready[0])
-        try:
-            results[index] = ray.get(ready[0])
-        except ray.exceptions.RayError as error:
-            raise LearnerRankError(f"{name} {index} failed: {error}") from error
-    return [results[index] for index in range(len(references))]
+        return wait_all(references, "learner rank")
 
 
 def _whole(ids: Sequence[int]) -> TrainingSequence:

@@ -1,4 +1,4 @@
-"""One DeepSpeed rank. ``LearnerGroup`` starts it as a Ray actor; nothing in it knows of Ray but the object store."""
+"""One DeepSpeed rank. ``LearnerGroup`` starts it as a Ray actor; the mathematics lies in the ground floor."""
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -106,9 +106,11 @@ class LearnerWorker:
             The policy's vocabulary size.
         """
         import torch
+        from transformers.utils.logging import disable_progress_bar
 
         from learners import model, zero
 
+        disable_progress_bar()
         torch.set_num_threads(spec.threads)
         zero.join(rendezvous, timeout_seconds)
         self._policy = model.load_policy(
@@ -236,7 +238,8 @@ class LearnerWorker:
     def _tensor(self, array: npt.NDArray[Any]) -> "torch.Tensor":
         import torch
 
-        return torch.from_numpy(array).to(self._engine.device)
+        # Arrays that come through the object store are read-only, which torch does not know.
+        return torch.from_numpy(array.copy()).to(self._engine.device)
 
     def _forward(self, batch: MicroBatch, temperature: float | None = None) -> "torch.Tensor":
         engine = self._ready_engine()

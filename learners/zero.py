@@ -1,6 +1,7 @@
 """The narrow waist to DeepSpeed: one process group, one engine, full parameters out of shards."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,15 +26,14 @@ class Rendezvous:
 def join(rendezvous: Rendezvous, timeout_seconds: float) -> None:
     """Makes this process one rank of a process group: nccl where there is a GPU, else gloo.
 
-    Must run before anything imports DeepSpeed, which chooses its accelerator then.
+    Without a GPU the environment must hold ``DS_ACCELERATOR=cpu`` from the start: whoever imports DeepSpeed first,
+    maybe transformers, makes it choose its accelerator.
 
     Args:
         rendezvous: Who and where.
         timeout_seconds: After which a collective operation gives up on a missing rank.
     """
     cuda = torch.cuda.is_available()
-    if not cuda:
-        os.environ["DS_ACCELERATOR"] = "cpu"
     os.environ.update(
         RANK=str(rendezvous.rank),
         WORLD_SIZE=str(rendezvous.world_size),
@@ -43,6 +43,8 @@ def join(rendezvous: Rendezvous, timeout_seconds: float) -> None:
     )
     import deepspeed
 
+    # DeepSpeed calls collectives under names that this torch renames, once per call site.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
     if not cuda:
         _avoid_compilation()
     deepspeed.init_distributed(

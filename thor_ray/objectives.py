@@ -277,5 +277,4 @@ def policy_statistics(
 
 
 def _masked_sum(values: Tensor, mask: Tensor) -> Tensor:
-    # `where` and not a product: a masked-out infinity or NaN must not poison the sum.
     return torch.where(mask, values, torch.zeros_like(values)).sum()

@@ -1,0 +1,85 @@
+"""Starting the ranks' processes with Ray, and waiting for them without hanging."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+CALL_TIMEOUT_SECONDS: Final = 1800.0
+"""After which a call counts as hung."""
+
+PLACEMENT_TIMEOUT_SECONDS: Final = 120.0
+
+
+class LearnerPlacementError(RuntimeError):
+    """The cluster has no room for the ranks."""
+
+
+class ActorCallError(RuntimeError):
+    """A rank or an engine failed, died or hangs; the message names it, ``__cause__`` says why."""
+
+
+def place(ranks: int, cpus: int, gpus: int) -> Any:
+    """Reserves one bundle per rank, on as few nodes as possible.
+
+    Raises:
+        LearnerPlacementError: there was no room in time.
+    """
+    bundle = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
+    group = placement_group([bundle] * ranks, strategy="PACK")
+    if not group.wait(PLACEMENT_TIMEOUT_SECONDS):
+        remove_placement_group(group)
+        raise LearnerPlacementError(
+            f"no room for {ranks} learner ranks of {bundle} each; free now: {ray.available_resources()}. "
+            "Lower learner.ranks or add nodes"
+        )
+    return group
+
+
+def start(worker: type, placement: Any, *, rank: int, cpus: int, gpus: int) -> Any:
+    """Starts one rank's actor in its bundle. It is never restarted: its state would be gone."""
+    environment = {"OMP_NUM_THREADS": str(cpus)}
+    if not gpus:
+        environment["DS_ACCELERATOR"] = "cpu"
+    return (
+        ray.remote(worker)
+        .options(
+            num_cpus=cpus,
+            num_gpus=gpus,
+            max_restarts=0,
+            scheduling_strategy=PlacementGroupSchedulingStrategy(placement, placement_group_bundle_index=rank),
+            runtime_env={"env_vars": environment},
+        )
+        .remote()
+    )
+
+
+def wait_all(references: Sequence[Any], name: str, timeout_seconds: float = CALL_TIMEOUT_SECONDS) -> list[Any]:
+    """Results in order. The first failure ends the wait, since the others may hang in a collective operation.
+
+    Args:
+        references: One call per actor.
+        name: What the actors are, for messages: the call at index 2 is that of ``name 2``.
+        timeout_seconds: For all of them.
+
+    Raises:
+        ActorCallError: one failed, or did not answer in time. An error that a method raised is its ``__cause__``.
+    """
+    pending, results = list(references), {}
+    deadline = time.monotonic() + timeout_seconds
+    while pending:
+        ready, pending = ray.wait(pending, num_returns=1, timeout=max(0.0, deadline - time.monotonic()))
+        if not ready:
+            late = ", ".join(f"{name} {references.index(reference)}" for reference in pending)
+            raise ActorCallError(f"{late} gave no answer for {timeout_seconds:.0f} s")
+        index = references.index(ready[0])
+        try:
+            results[index] = ray.get(ready[0])
+        except ray.exceptions.RayTaskError as error:
+            raise ActorCallError(f"{name} {index} failed: {error.cause!r}") from error.cause
+        except ray.exceptions.RayError as error:
+            raise ActorCallError(f"{name} {index} died: {error}") from error
+    return [results[index] for index in range(len(references))]

@@ -1,0 +1,101 @@
+"""Token log-probs equal those of plain logits, however the vocabulary projection is cut."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from learners.model import TokenLogProbs, UnsupportedModelError, load_policy, rebuild_policy
+
+VOCABULARY = 50
+
+
+def tiny(*, tied: bool = True) -> Qwen3ForCausalLM:
+    torch.manual_seed(0)
+    return Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=VOCABULARY,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=16,
+            tie_word_embeddings=tied,
+            initializer_range=0.2,
+        )
+    )
+
+
+IDS = torch.randint(1, VOCABULARY, (3, 11), generator=torch.Generator().manual_seed(1))
+MASK = torch.tensor([[0] * 3 + [1] * 8, [0] * 2 + [1, 0] * 3 + [0] * 3, [0] + [1] * 6 + [0] * 4], dtype=torch.bool)
+
+
+def reference(model: Qwen3ForCausalLM, temperature: float = 1.0) -> Tensor:
+    """Log-softmax of the whole logits, with an attention mask that hides what is not in the sequence."""
+    log_probs = torch.log_softmax(model(IDS).logits / temperature, -1)
+    chosen = log_probs[:, :-1].gather(-1, IDS[:, 1:, None]).squeeze(-1)
+    return torch.where(MASK, torch.nn.functional.pad(chosen, (1, 0)), 0.0)
+
+
+@pytest.mark.parametrize("max_logits", [VOCABULARY * 1000, VOCABULARY * 4, VOCABULARY, 1])
+@pytest.mark.parametrize("tied", [True, False])
+def test_values_and_gradients_do_not_depend_on_the_chunks(max_logits, tied):
+    model = tiny(tied=tied)
+    expected = reference(model)
+    weights = torch.randn(MASK.shape, generator=torch.Generator().manual_seed(2))
+    wanted = torch.autograd.grad((expected * weights).sum(), list(model.parameters()))
+    log_probs = TokenLogProbs(model, max_logits)(IDS, MASK)
+    found = torch.autograd.grad((log_probs * weights).sum(), list(model.parameters()))
+    torch.testing.assert_close(log_probs, expected, rtol=1e-5, atol=1e-5)
+    for ours, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.6, 1.0, 1.2])
+def test_temperature_divides_the_logits(temperature):
+    model = tiny()
+    log_probs = TokenLogProbs(model)(IDS, MASK, temperature)
+    torch.testing.assert_close(log_probs, reference(model, temperature), rtol=1e-5, atol=1e-5)
+
+
+def test_padding_on_the_right_changes_nothing():
+    module = TokenLogProbs(tiny())
+    padded_ids, padded_mask = (torch.nn.functional.pad(tensor, (0, 5)) for tensor in (IDS, MASK))
+    torch.testing.assert_close(module(padded_ids, padded_mask)[:, :11], module(IDS, MASK), rtol=1e-5, atol=1e-5)
+
+
+def test_rebuilding_keeps_every_parameter():
+    model = tiny()
+    parameters = {name: parameter + 1 for name, parameter in model.named_parameters()}
+    rebuilt = rebuild_policy(model, parameters, gradient_checkpointing=False)
+    for name, parameter in rebuilt.named_parameters():
+        assert torch.equal(parameter, parameters[name])
+    assert rebuilt.lm_head.weight is rebuilt.model.embed_tokens.weight
+
+
+def test_gradient_checkpointing_gives_the_same_gradient(tmp_path: Path):
+    tiny().save_pretrained(tmp_path)
+    norms = []
+    for checkpointing in (False, True):
+        model = load_policy(tmp_path, torch.float32, gradient_checkpointing=checkpointing)
+        TokenLogProbs(model)(IDS, MASK).sum().backward()
+        norms.append(torch.nn.utils.get_total_norm([parameter.grad for parameter in model.parameters()]).item())
+    assert norms[0] == pytest.approx(norms[1], rel=1e-6)
+
+
+def test_a_directory_without_a_model_is_refused(tmp_path: Path):
+    with pytest.raises(UnsupportedModelError, match="not a Hugging Face model directory"):
+        load_policy(tmp_path, torch.float32, gradient_checkpointing=False)
+
+
+@pytest.mark.parametrize(("field", "value"), [("attention_dropout", 0.1), ("final_logit_softcapping", 30.0)])
+def test_models_whose_log_probs_would_differ_from_the_engines_are_refused(tmp_path: Path, field, value):
+    tiny().save_pretrained(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {field: value}))
+    with pytest.raises(UnsupportedModelError, match=field):
+        load_policy(tmp_path, torch.float32, gradient_checkpointing=False)
