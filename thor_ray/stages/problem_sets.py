@@ -1,0 +1,101 @@
+"""Which problems a run asks, read or generated before anything is started."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from thor_ray.config import ProblemSource, Recipe
+from thor_ray.dialogue import render_prompt
+from thor_ray.errors import UserError
+from thor_ray.problems import FAMILIES, Problem, Split, generate
+from thor_ray.problems.jsonl import load_problems
+
+MIN_RESPONSE_TOKENS = 32
+"""A prompt that leaves less room than this in the context cannot be answered and is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemSets:
+    """The problems of a run.
+
+    Attributes:
+        train: Asked by TIRGen and RL.
+        heldout: Asked by evaluations only.
+        too_long: How many were left out because their prompt does not fit the context.
+    """
+
+    train: tuple[Problem, ...]
+    heldout: tuple[Problem, ...]
+    too_long: int
+
+
+def read_problems(source: ProblemSource, split: Split, seed: int) -> list[Problem]:
+    """The problems of one source, in the same order for the same seed.
+
+    Raises:
+        ProblemFileError: the file is missing, or one of its lines is no problem.
+        UserError: the generated families cannot give as many as asked for.
+    """
+    if source.file is not None:
+        return load_problems(source.file, limit=source.count)
+    try:
+        return generate(source.families or tuple(FAMILIES), source.levels, source.count, seed, split)
+    except ValueError as error:
+        raise UserError(f"problems.{split}: {error}") from error
+
+
+def problem_sets(recipe: Recipe, encode: Callable[[str], list[int]]) -> ProblemSets:
+    """All problems of a run whose prompts fit the policy's context.
+
+    Args:
+        recipe: Sections ``problems``, ``policy`` and ``seed`` are used.
+        encode: The policy's tokenizer.
+
+    Raises:
+        UserError: no problem is left, or a held-out one is a training problem as well.
+    """
+    room = recipe.policy.max_context - MIN_RESPONSE_TOKENS
+
+    def fits(problem: Problem) -> bool:
+        return len(encode(render_prompt(recipe.policy.template, problem.question))) <= room
+
+    sets: dict[Split, list[Problem]] = {}
+    too_long = 0
+    sources: dict[Split, ProblemSource] = {"train": recipe.problems.train, "heldout": recipe.problems.heldout}
+    for split, source in sources.items():
+        read = read_problems(source, split, recipe.seed)
+        sets[split] = [problem for problem in read if fits(problem)]
+        too_long += len(read) - len(sets[split])
+        if not sets[split]:
+            raise UserError(
+                f"problems.{split}: none of {len(read)} problems leaves {MIN_RESPONSE_TOKENS} tokens for a response "
+                f"in policy.max_context {recipe.policy.max_context}",
+                "raise policy.max_context or choose shorter problems",
+            )
+    _refuse_overlap(sets["train"], sets["heldout"])
+    return ProblemSets(tuple(sets["train"]), tuple(sets["heldout"]), too_long)
+
+
+def problem_batches(problems: Sequence[Problem], size: int, rounds: int, seed: int) -> Iterator[list[Problem]]:
+    """``rounds`` batches; every problem comes once before any comes again, in an order of its own each time.
+
+    Where fewer than ``size`` problems exist, a batch asks some of them twice.
+    """
+    queue: list[Problem] = []
+    epoch = 0
+    for _ in range(rounds):
+        while len(queue) < size:
+            queue += Random(f"{seed}:{epoch}").sample(list(problems), len(problems))
+            epoch += 1
+        batch, queue = queue[:size], queue[size:]
+        yield batch
+
+
+def _refuse_overlap(train: Sequence[Problem], heldout: Sequence[Problem]) -> None:
+    trained_on = {problem.question for problem in train}
+    shared = [problem for problem in heldout if problem.question in trained_on]
+    if shared:
+        raise UserError(
+            f"{len(shared)} held-out problems are training problems as well, {shared[0].id} among them",
+            "point problems.train and problems.heldout at files that share no question",
+        )
