@@ -1,0 +1,90 @@
+"""Problems are read whole before a run starts, fit its context, and are asked evenly."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thor_ray.config import Recipe, validate_recipe
+from thor_ray.errors import UserError
+from thor_ray.problems import Problem
+from thor_ray.problems.jsonl import ProblemFileError
+from thor_ray.stages.problem_sets import MIN_RESPONSE_TOKENS, problem_batches, problem_sets
+
+
+def encode(text: str) -> list[int]:
+    return list(text.encode())
+
+
+def recipe_for(train: Path | None = None, heldout: Path | None = None, context: int = 512) -> Recipe:
+    def source(path: Path | None) -> dict[str, object]:
+        return {"count": 8} if path is None else {"count": 8, "file": str(path)}
+
+    sampling = {"max_new_tokens": 48}
+    return validate_recipe(
+        {
+            "policy": {"max_context": context},
+            "problems": {"train": source(train), "heldout": source(heldout)},
+            "rl": {"sampling": sampling},
+            "evaluation": {"sampling": sampling},
+        },
+        "test",
+    )
+
+
+def write(path: Path, questions: list[str]) -> Path:
+    path.write_text("".join(json.dumps({"problem": question, "answer": "1"}) + "\n" for question in questions))
+    return path
+
+
+def test_generated_sets_are_disjoint_and_of_the_size_asked_for():
+    sets = problem_sets(recipe_for(), encode)
+    assert (len(sets.train), len(sets.heldout), sets.too_long) == (8, 8, 0)
+    assert not {problem.question for problem in sets.train} & {problem.question for problem in sets.heldout}
+
+
+def test_problems_that_leave_no_room_for_an_answer_are_left_out_and_counted(tmp_path):
+    room = 96 - MIN_RESPONSE_TOKENS - 1  # the template's newline
+    train = write(tmp_path / "train.jsonl", ["short", "x" * room, "x" * (room + 1)])
+    sets = problem_sets(recipe_for(train, context=96), encode)
+    assert [len(problem.question) for problem in sets.train] == [5, room]
+    assert sets.too_long >= 1
+
+
+def test_a_set_without_a_single_fitting_problem_is_refused(tmp_path):
+    train = write(tmp_path / "train.jsonl", ["x" * 500])
+    with pytest.raises(UserError, match=r"none of 1 problems .* policy.max_context 96"):
+        problem_sets(recipe_for(train, context=96), encode)
+
+
+def test_held_out_problems_that_are_trained_on_are_refused(tmp_path):
+    train = write(tmp_path / "train.jsonl", ["one", "two"])
+    heldout = write(tmp_path / "heldout.jsonl", ["three", "two"])
+    with pytest.raises(UserError, match=r"1 held-out problems .* heldout-2"):
+        problem_sets(recipe_for(train, heldout), encode)
+
+
+def test_a_line_that_is_no_problem_is_refused_by_file_and_line(tmp_path):
+    train = write(tmp_path / "train.jsonl", ["one"])
+    train.write_text(train.read_text() + '{"problem": "two"}\n')
+    with pytest.raises(ProblemFileError, match=r"train\.jsonl:2: .*answer"):
+        problem_sets(recipe_for(train), encode)
+
+
+def test_more_instances_than_exist_are_refused():
+    recipe = validate_recipe({"problems": {"train": {"families": ["prime_count"], "count": 10**6}}}, "test")
+    with pytest.raises(UserError, match=r"problems\.train: asked for 1000000"):
+        problem_sets(recipe, encode)
+
+
+@given(st.integers(1, 12), st.integers(1, 8), st.integers(1, 12), st.integers(0, 3))
+def test_every_problem_is_asked_once_before_any_is_asked_again(count, size, rounds, seed):
+    problems = [Problem(str(index), f"q{index}", "1", "test") for index in range(count)]
+    batches = list(problem_batches(problems, size, rounds, seed))
+    assert [len(batch) for batch in batches] == [size] * rounds
+    asked = Counter(problem.id for batch in batches for problem in batch)
+    assert max(asked.values()) - min(asked.get(problem.id, 0) for problem in problems) <= 1
+    assert batches == list(problem_batches(problems, size, rounds, seed))
