@@ -33,6 +33,10 @@ def _unwrap_font(match: re.Match[str]) -> str:
     return match.group() if before and is_unit else content
 
 
+def _write_primes(match: re.Match[str]) -> str:
+    return "'" * max(1, match.group().count("prime"))
+
+
 _Replacement = str | Callable[[re.Match[str]], str]
 _COMMAND_END = r"(?![a-zA-Z])"
 
@@ -64,6 +68,7 @@ _REPLACEMENTS: tuple[tuple[re.Pattern[str], _Replacement], ...] = tuple(
         (r"\\(?:times|ast)" + _COMMAND_END + r"|\*", r"\\cdot "),
         (r"\\%", "%"),
         (r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ" + _COMMAND_END + r"|\\degrees?" + _COMMAND_END, r"^\\circ "),
+        (r"\^\s*(?:\\prime" + _COMMAND_END + r"|\{\s*((?:\\prime\s*)+)\})", _write_primes),
         (r"(?<![\\a-zA-Z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
         (r"(?<![\\a-zA-Z])(?:infinity|infty|inf)" + _COMMAND_END, r"\\infty "),
         (r"(?<![\\a-zA-Z])pi" + _COMMAND_END, r"\\pi "),

@@ -73,12 +73,16 @@ Node = Leaf | Unordered | Ordered | Equation | Membership
 
 _CONNECTIVE = re.compile(r",?\s*(?:\\text\{\s*,?\s*(?:and|or)\s*\}|(?<![a-zA-Z\\{])(?:and|or)(?![a-zA-Z}]))\s*,?")
 _THOUSANDS = re.compile(r"^(?:[^=,;]*=)?\s*[+-]?(?:\\dollar\s*)?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?(?![\d,])[^,;]*$")
-_SYMBOL = r"(?:[a-zA-Z]|\\[a-zA-Z]+)(?:_(?:\w|\{[^{}]*\}))?'*"
+_GREEK = (
+    "alpha|beta|gamma|delta|epsilon|varepsilon|zeta|eta|theta|vartheta|iota|kappa|lambda|mu|nu|xi|rho|sigma|tau|upsilon"
+    "|phi|varphi|chi|psi|omega|Gamma|Delta|Theta|Lambda|Xi|Sigma|Upsilon|Phi|Psi|Omega|ell"
+)
+_SYMBOL = rf"(?:[a-zA-Z]|\\(?:{_GREEK}))(?:_(?:\w|\{{[^{{}}]*\}}))?'*"
 _NAME = re.compile(
     rf"^(?:{_SYMBOL}(?:\([^()]*\))?|[A-Z]{{1,4}}|\\angle ?[A-Z]{{1,3}}|\\text\{{[^{{}}]*\}}|\({_SYMBOL}(?:,{_SYMBOL})*\))$"
 )
 _VARIABLE = re.compile(rf"^{_SYMBOL}$")
-_CONSTANTS = ("\\pi", "\\infty", "\\emptyset", "e", "i")
+_CONSTANTS = ("e", "i")
 _EQUALS = re.compile(r"(?<![<>!:\\])=")
 _INEQUALITY = re.compile(r"(\\le(?![a-zA-Z])|\\ge(?![a-zA-Z])|<|>)")
 _CUP = re.compile(r"\\cup(?![a-zA-Z])")

@@ -26,6 +26,9 @@ MEMORY_BYTES = 2 << 30
 _DIGITS = 50
 _RELATIVE_TOLERANCE = 1e-30
 _DECIMAL = re.compile(r"(?<![\w.])(\d*)\.(\d+)(?![\d.])")
+_SHORT_SCRIPT = re.compile(r"([_^])(\w)")
+_INDEXED_E = re.compile(r"E(?=_)")
+_COMMAND_OR_WORDS = re.compile(r"\\text\{[^{}]*\}|\\[a-zA-Z]+")
 _PR_SET_PDEATHSIG = 1
 
 
@@ -56,33 +59,51 @@ def exact_decimals(latex: str) -> str:
 
 
 @lru_cache(maxsize=2048)
-def parse(latex: str) -> Any:
-    """A sympy object for one expression, or ``None`` if math-verify cannot read it."""
-    from latex2sympy2_extended.latex2sympy2 import NormalizationConfig
-    from math_verify import LatexExtractionConfig
-    from math_verify import parse as math_verify_parse
+def parse(latex: str, is_complex: bool) -> Any:
+    """A sympy object for one normalised expression, or ``None`` if math-verify's parser cannot read it.
 
-    # Units are ours (they must not swallow variables such as the m of 6m), and so is everything outside LaTeX.
-    configuration = LatexExtractionConfig(
-        boxed_match_priority=0,
-        normalization_config=NormalizationConfig(
-            basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all"
-        ),
-    )
-    found = math_verify_parse(
-        rf"\boxed{{{exact_decimals(latex)}}}",
-        extraction_config=[configuration],
-        fallback_mode="no_fallback",
-        parsing_timeout=None,
-    )
-    return found[0] if found else None
+    math-verify's own ``parse`` searches prose, strips units (the m of 6m among them) and writes all symbols in lower
+    case (R for r); here the whole text is one expression, so its parser is called directly.
+
+    Args:
+        latex: The expression.
+        is_complex: Whether i is the imaginary unit and variables need not be real; the same for both sides.
+    """
+    import sympy
+    from latex2sympy2_extended.latex2sympy2 import ConversionConfig, NormalizationConfig, latex2sympy, normalize_latex
+
+    exact = _SHORT_SCRIPT.sub(r"\1{\2}", exact_decimals(latex))
+    exact = _INDEXED_E.sub(r"\\text{E}", exact)  # which the grammar takes for the start of an expectation
+    cleaned = normalize_latex(rf"\boxed{{{exact}}}", NormalizationConfig(malformed_operators=True, nits=True))
+    try:
+        expression = latex2sympy(
+            cleaned,
+            is_real=not is_complex,
+            convert_degrees=False,
+            normalization_config=None,
+            conversion_config=ConversionConfig(lowercase_symbols=False),
+        )
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:  # noqa: BLE001 - the parser raises whatever it likes on text that it cannot read
+        return None
+    if is_complex and isinstance(expression, sympy.Basic):
+        # The parser knows \mathrm{I} as the imaginary unit, but takes i for a variable.
+        expression = expression.subs({symbol: sympy.I for symbol in expression.free_symbols if symbol.name == "i"})
+    return expression
+
+
+def mentions_i(latex: str) -> bool:
+    """Whether the letter i stands in an expression, not counting names of commands and words."""
+    return "i" in _COMMAND_OR_WORDS.sub("", latex)
 
 
 def compare(gold: str, answer: str) -> dict[str, Any]:
     """One verdict as a message; see the module docstring."""
     from math_verify import verify
 
-    gold_expression, answer_expression = parse(gold), parse(answer)
+    is_complex = mentions_i(gold) or mentions_i(answer)
+    gold_expression, answer_expression = parse(gold, is_complex), parse(answer, is_complex)
     if gold_expression is None:
         return {"unparsable": "gold"}
     if answer_expression is None or is_undefined(answer_expression):
@@ -129,6 +150,8 @@ def self_test() -> str | None:
         (r"2\sqrt{3}", r"\sqrt{12}", True),
         (r"2\sqrt{3}", r"2\sqrt{5}", False),
         (r"x^2+1", r"1+x^2", True),
+        (r"R^2", r"r^2", False),
+        (r"2i", r"(1+i)^2", True),
         (r"\frac{\pi}{2}", "0.5\\pi", True),
     ):
         if compare(gold, answer) != {"equal": expected}:

@@ -32,7 +32,8 @@ DIFFERENT = Comparison(False, "different value")
 UNDECIDED = Comparison(None, "needs algebra")
 
 _BASED = re.compile(r"^\(?([0-9A-Z]+(?:\.[0-9A-Z]+)?)\)?_(?:\{?\(?(\d+)\)?\}?|\{?\\text\{ *(?:base )?([a-z]+) *\}\}?)$")
-_NUMBER_SUBSCRIPT = re.compile(r"\d\)?_(\w|\{[^{}]*\})")
+_NUMBER_SUBSCRIPT = re.compile(r"\d\)?_(?:\w|\{[^{}]*\})")
+_PRIMED = re.compile(r"\w'+")
 _BASE_WORDS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _TEXT_WRAPPER = re.compile(r"\\text\{([^{}]*)\}")
 _WORDS = re.compile(r"^[a-zA-Z][a-zA-Z' \-]*$")
@@ -40,6 +41,7 @@ _ARTICLE = re.compile(r"^(?:an?|the) ", re.IGNORECASE)
 _COMMAND = re.compile(r"\\([a-zA-Z]+)|\\.")
 _THOUSANDS_COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _RELATION = re.compile(r"<|>|=|\\(?:le|ge|ne|in|approx|sim|equiv|to)(?![a-zA-Z])")
+_SUBSCRIPT = re.compile(r"_\{[^{}]*\}")
 _BINDER = re.compile(r"\\(?:int|sum|prod|lim)(?![a-zA-Z])")
 _CONSTANT_COMMANDS = frozenset(
     """frac sqrt cdot div binom pi infty log ln lg exp sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh circ
@@ -58,7 +60,7 @@ class _Value:
     unit: str
     number: Fraction | None
     base: tuple[str, str] | None
-    subscripts: tuple[str, ...]
+    marks: tuple[str, ...]
     words: str | None
     has_variables: bool
     is_undefined: bool
@@ -104,15 +106,20 @@ def compare_values(gold_text: str, answer_text: str, algebra: Algebra) -> Compar
 
 def _mismatch(gold: _Value, answer: _Value) -> str | None:
     """What is different about two values that rules equality out, whatever the values are."""
-    if gold.subscripts != answer.subscripts:
-        return "different subscripts of numbers"
+    if gold.marks != answer.marks:
+        return "different primes or subscripts of numbers"
     if "%" not in (gold.unit, answer.unit) and not units_agree(gold.unit, answer.unit):
         return f"unit {gold.unit} expected, got {answer.unit}"
     if (gold.number is not None and answer.has_variables) or (answer.number is not None and gold.has_variables):
         return "only one side has variables"
-    if bool(_RELATION.search(gold.body)) != bool(_RELATION.search(answer.body)):
+    if _is_relation(gold.body) != _is_relation(answer.body):
         return "only one side is a relation"
     return None
+
+
+def _is_relation(text: str) -> bool:
+    r"""Whether the text relates two values; the index of a sum (``\sum_{k=1}``) does not count."""
+    return bool(_RELATION.search(_SUBSCRIPT.sub("", text)))
 
 
 def _without_plus(text: str) -> str:
@@ -150,7 +157,7 @@ def _value(text: str) -> _Value:
         unit=measured.unit,
         number=number,
         base=_based_number(text),
-        subscripts=tuple(sorted(subscript.strip("{}") for subscript in _NUMBER_SUBSCRIPT.findall(text))),
+        marks=tuple(sorted(_NUMBER_SUBSCRIPT.findall(text) + _PRIMED.findall(text))),
         words=_words(text),
         has_variables=_has_variables(body),
         is_undefined=is_undefined,
