@@ -82,7 +82,7 @@ class VllmEngine:
         self._version = 0
         self._request_numbers = itertools.count()
         self._in_flight = 0
-        self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**_engine_arguments(settings, on_gpu)))
+        self._engine: Any = AsyncLLM.from_engine_args(AsyncEngineArgs(**_engine_arguments(settings, on_gpu)))
         self._end_ids = _end_of_sequence_ids(self._engine)
 
     @property
@@ -160,12 +160,17 @@ class VllmEngine:
 
     def close(self) -> None:
         """Ends the engine and its processes; harmless when called twice."""
-        self._engine.shutdown()
+        if self._engine is not None:
+            self._engine.shutdown()
+            # Its finaliser must run now: at interpreter exit the modules it needs are gone.
+            self._engine = None
 
     async def _final_output(self, ids: Sequence[int], params: Any) -> Any:
         from vllm.v1.engine.exceptions import EngineDeadError
 
         prompt = {"type": "token", "prompt_token_ids": list(ids)}
+        if self._engine is None:
+            raise EngineError("the engine is closed")
         output = None
         self._in_flight += 1
         try:
