@@ -17,6 +17,7 @@ _FORBIDDEN = re.compile(
 )
 _BRACKET = re.compile(r"[()\[\]{}]")
 _FACTORIAL = re.compile(r"(\d+|[)}\]])\s*!")
+_TOWER = re.compile(r"\^\s*-?\w+\s*\^|!\s*!")  # 9^9^9 and 5!!!: ambiguous at best, astronomical at worst
 _BINOMIAL = re.compile(r"\\binom\{([^{}]*)\}")
 _DIGITS = re.compile(r"\d{4,}")
 
@@ -51,6 +52,8 @@ def is_too_large_to_evaluate(text: str) -> bool:
 
     Such text is compared as text only. The test is on literals; what hides from it meets the deadline.
     """
+    if _TOWER.search(text):
+        return True
     for factorial in _FACTORIAL.findall(text):
         if not factorial.isdigit() or len(factorial) > 9 or int(factorial) > MAX_FACTORIAL:
             return True

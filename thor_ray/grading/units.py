@@ -90,8 +90,15 @@ def split_unit(text: str) -> Measured:
 
 
 def units_agree(gold: str, answer: str) -> bool:
-    """Whether two canonical units may stand for the same quantity; a missing one agrees with any."""
-    return not gold or not answer or gold == answer
+    """Whether two canonical units may stand for the same quantity.
+
+    A missing one agrees with any; "units" and "square units" agree with any of their dimension.
+    """
+    if not gold or not answer or gold == answer:
+        return True
+    gold_name, _, gold_power = gold.partition("^")
+    answer_name, _, answer_power = answer.partition("^")
+    return gold_power == answer_power and "unit" in (gold_name, answer_name)
 
 
 def _canonical_unit(words: str, power: str | None, shortest: int) -> str:

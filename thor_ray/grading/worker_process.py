@@ -179,7 +179,15 @@ class WorkerSupply:
         Raises:
             GraderUnavailableError: Workers can't be started here, or the supply is closed.
         """
-        worker = self._swap_spare(None) or self._start()
+        spare = self._swap_spare(None)
+        if spare is not None:
+            try:
+                spare.wait_until_ready()
+            except GraderUnavailableError:
+                self.discard(spare)  # killed while it waited; that says nothing about a fresh one
+            else:
+                return spare
+        worker = self._start()
         try:
             worker.wait_until_ready()
         except GraderUnavailableError:

@@ -26,7 +26,7 @@ def respelled(gold: str) -> str:
     r"""The same answer as another author would type it; commas stay, as ``,\!`` and ``, `` mean different things."""
     text = re.sub(r"\\d?frac(?=\{)", r"\\tfrac ", gold)
     text = re.sub(r"(?<=[^\\^_+\-=(,\s])([+=])(?=[^+\-=])", r" \1 ", text)
-    return "$" + re.sub(r"\\left(?![a-z])|\\right(?![a-z])", "", text).replace("$", "") + "$"
+    return "$" + re.sub(r"\\(?:left|right)(?![a-z])|(?<!\\)\$", "", text) + "$"
 
 
 def test_every_gold_equals_itself(pool: GraderPool) -> None:

@@ -163,6 +163,8 @@ UNITS = [
     ("18.90 cents", r"\$18.90", False),
     (r"\frac{270}{7}^\circ", r"\frac{270}7\text{ degrees}", True),
     ("5 apples", "5", True),
+    (r"15 \text{ square units}", r"15\mbox{ cm}^2", True),
+    (r"15 \text{ units}", r"15\mbox{ cm}^2", False),
     ("60 mph", "60 miles per hour", False),
     (r"5 \text{ million}", "5", False),
     (r"5 \text{ squared}", "5", False),
