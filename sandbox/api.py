@@ -194,7 +194,9 @@ class Sandbox:
             if size > self.limits.program_bytes:
                 text = f"the program has {size} bytes, the limit is {self.limits.program_bytes}"
                 job.deliver(
-                    replace(job.unrun(Status.SYNTAX_ERROR, "ProgramTooLong", text), stderr=f"ProgramTooLong: {text}\n")
+                    replace(
+                        job.unrun(Status.SYNTAX_ERROR, text, kind="ProgramTooLong"), stderr=f"ProgramTooLong: {text}\n"
+                    )
                 )
             else:
                 accepted.append(job)

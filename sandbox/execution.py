@@ -14,6 +14,7 @@ from sandbox.job import Job
 from sandbox.limits import Limits, cpu_seconds
 from sandbox.reactor import Reactor
 from sandbox.result import Isolation, Result, Status
+from sandbox.scratch import Scratch
 from sandbox.verdict import judge, read_report
 from sandbox.wire import REPORT_STARTED, Ended, Order
 
@@ -31,13 +32,15 @@ class Execution:
 
     Attributes:
         job: whose attempt it is.
-        number: names the attempt in the packets, and its scratch directory.
+        number: names the attempt in the packets.
+        scratch: its working directory.
         next_check: when `check` wants to be called (time.monotonic).
     """
 
-    def __init__(self, job: Job, number: int, limits: Limits, reactor: Reactor) -> None:
+    def __init__(self, job: Job, number: int, scratch: Scratch, limits: Limits, reactor: Reactor) -> None:
         self.job = job
         self.number = number
+        self.scratch = scratch
         self._limits = limits
         self._reactor = reactor
         self._dispatched = time.monotonic()
@@ -150,8 +153,9 @@ class Execution:
     def abandon(self, reason: str) -> Result:
         """Gives the attempt up; what we had already decided (a timeout, a cancellation) stays true, the rest is a fault."""
         self.release()
-        status = self._killed_for or Status.SANDBOX_ERROR
-        return self.job.unrun(status, "SandboxError", reason)
+        if self._killed_for is not None:
+            return self.job.unrun(self._killed_for, reason)
+        return self.job.unrun(Status.SANDBOX_ERROR, reason, kind="SandboxError")
 
     def release(self) -> None:
         """Closes every descriptor, and kills the program if it lives. Harmless when repeated."""

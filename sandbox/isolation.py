@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -78,10 +77,11 @@ class ProbeTargets:
     _listener: socket.socket
 
     @classmethod
-    def make(cls) -> ProbeTargets:
-        descriptor, canary = tempfile.mkstemp(prefix="sandbox-canary-")
-        os.close(descriptor)
-        return cls(Path(canary), socket.create_server(("127.0.0.1", 0)))
+    def make(cls, directory: Path) -> ProbeTargets:
+        """Puts the file into `directory`, which must not be a program's scratch directory."""
+        canary = directory / "canary"
+        canary.touch(mode=0o600)
+        return cls(canary, socket.create_server(("127.0.0.1", 0)))
 
     def request(self) -> Request:
         """The probe program, aimed at these targets."""
@@ -90,5 +90,5 @@ class ProbeTargets:
         return Request(f"{_PROBE_SOURCE.read_text()}\n{call}", timeout=_PROBE_SECONDS)
 
     def close(self) -> None:
-        self._canary.unlink()
+        """Stops listening; the file goes with its directory."""
         self._listener.close()

@@ -30,15 +30,15 @@ class Job:
     submitted: float = field(default_factory=time.monotonic)
     attempt: int = 1
 
-    def unrun(self, status: Status, kind: str, message: str) -> Result:
-        """The result of a program that never started, or whose end nobody saw."""
+    def unrun(self, status: Status, reason: str, kind: str | None = None) -> Result:
+        """The result of a program that never started, or whose end nobody saw; `kind` stands in for an exception's class."""
         return Result(
             status=status,
             stdout="",
             stderr="",
             truncated=False,
             exc_type=kind,
-            exc_message=message,
+            exc_message=reason,
             traceback="",
             exit_code=None,
             signal=None,

@@ -69,6 +69,7 @@ class Supervisor:
         self._stopping = False
         self._lock = threading.RLock()
         self._accepting = False
+        self._closed = False
         self._thread = threading.Thread(target=self._serve, name="sandbox-supervisor", daemon=True)
 
     def start(self) -> Isolation:
@@ -108,7 +109,7 @@ class Supervisor:
         """Ends every program and zygote, delivers `cancelled` to who still waits, and waits for all of that."""
         with self._lock:
             self._accepting = False
-            if self._thread.is_alive():
+            if not self._closed:
                 self._reactor.call(self._order_stop)
         if threading.current_thread() is not self._thread:  # which may collect the last reference to a sandbox
             self._thread.join()
@@ -118,7 +119,7 @@ class Supervisor:
     def _serve(self) -> None:
         try:
             self._scratch = ScratchSpace()
-            self._targets = ProbeTargets.make()
+            self._targets = ProbeTargets.make(self._scratch.path)
             self._fill_up()
             while not self._stopping:
                 self._reactor.turn(self._seconds_to_next_check())
@@ -143,7 +144,7 @@ class Supervisor:
     def _cancel(self, job: Job) -> None:
         if job in self._queue:
             self._queue.remove(job)
-            job.deliver(job.unrun(Status.CANCELLED, "Cancelled", "cancelled while queued"))
+            job.deliver(job.unrun(Status.CANCELLED, "cancelled while it waited for its turn"))
             return
         for zygote in self._zygotes:
             for execution in zygote.running.values():
@@ -174,7 +175,7 @@ class Supervisor:
     def _fail_queue(self) -> None:
         while self._queue:
             job = self._queue.popleft()
-            job.deliver(job.unrun(Status.SANDBOX_ERROR, "SandboxError", self._last_failure))
+            job.deliver(job.unrun(Status.SANDBOX_ERROR, self._last_failure, kind="SandboxError"))
 
     def _on_messages(self, zygote: Zygote) -> None:
         while zygote.state is not State.GONE:
@@ -246,17 +247,23 @@ class Supervisor:
             self._send(zygote, self._queue.popleft())
 
     def _send(self, zygote: Zygote, job: Job) -> None:
+        try:
+            scratch = self._scratch.acquire()
+        except OSError as error:
+            self._retry_or_deliver(
+                job, job.unrun(Status.SANDBOX_ERROR, f"no scratch directory: {error}", "SandboxError")
+            )
+            return
         number = next(self._numbers)
-        execution = Execution(job, number, self._options.zygote.limits, self._reactor)
+        execution = Execution(job, number, scratch, self._options.zygote.limits, self._reactor)
         try:
             descriptors = execution.open()
         except OSError as error:
             self._fault(execution, f"no descriptors for the program: {error}")
             return
+        zygote.running[number] = execution
         try:
-            descriptors += (self._scratch.make(str(number)),)
-            zygote.running[number] = execution
-            zygote.send(execution.order.pack(), descriptors)
+            zygote.send(execution.order.pack(), (*descriptors, scratch.descriptor))
         except OSError as error:
             self._lose(zygote, f"the worker process takes no order: {error}")
         finally:
@@ -267,14 +274,17 @@ class Supervisor:
         if isinstance(outcome, str):
             self._fault(execution, outcome)
             return
-        self._scratch.remove(str(execution.number))
+        self._scratch.release(execution.scratch)
         execution.job.deliver(outcome)
 
     def _fault(self, execution: Execution, reason: str) -> None:
-        """The sandbox's own failure: tried once more, then told to the caller."""
+        """Gives up an execution that the sandbox itself failed."""
         result = execution.abandon(reason)
-        self._scratch.remove(str(execution.number))
-        job = execution.job
+        self._scratch.discard(execution.scratch)
+        self._retry_or_deliver(execution.job, result)
+
+    def _retry_or_deliver(self, job: Job, result: Result) -> None:
+        """A failure of our own is tried once more before the caller hears of it."""
         if result.status is Status.SANDBOX_ERROR and job.attempt == 1 and not self._stopping:
             job.attempt = 2
             self._queue.appendleft(job)
@@ -332,10 +342,14 @@ class Supervisor:
             self._reactor.unwatch(zygote.fileno())
             zygote.end(kill=False)
         for execution in executions:
-            execution.job.deliver(execution.abandon(reason))
+            result = execution.abandon(reason)
+            self._scratch.discard(execution.scratch)
+            execution.job.deliver(result)
         self._reactor.turn(0)  # takes in what was submitted before `_accepting` fell
         for job in self._queue:
-            job.deliver(job.unrun(Status.CANCELLED, "Cancelled", reason))
+            job.deliver(job.unrun(Status.CANCELLED, reason))
         self._targets.close()
         self._scratch.close()
-        self._reactor.close()
+        with self._lock:
+            self._closed = True
+            self._reactor.close()

@@ -5,6 +5,8 @@ One `SOCK_SEQPACKET` socket per zygote; one packet is one message. Imported on b
 
 from __future__ import annotations
 
+import array
+import socket
 import struct
 from typing import NamedTuple
 
@@ -116,3 +118,18 @@ def unpack_message(packet: bytes) -> Message:
     except struct.error as error:
         raise ValueError(f"packet of kind {kind!r} has a wrong length: {error}") from error
     raise ValueError(f"unknown packet kind {kind!r}")
+
+
+def receive(control: socket.socket, max_descriptors: int) -> tuple[bytes, list[int]]:
+    """Takes one packet, empty if the other side is gone, with its descriptors, which no exec'ed process inherits.
+
+    Raises:
+        OSError: as `recvmsg` does, `BlockingIOError` among them.
+    """
+    integers = array.array("i")
+    space = socket.CMSG_SPACE(max_descriptors * integers.itemsize)
+    packet, ancillary, _, _ = control.recvmsg(MAX_PACKET, space, socket.MSG_CMSG_CLOEXEC)
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            integers.frombytes(data[: len(data) - len(data) % integers.itemsize])
+    return packet, integers.tolist()

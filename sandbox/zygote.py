@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from sandbox.execution import Execution
 from sandbox.limits import Limits
-from sandbox.wire import MAX_PACKET, Message, unpack_message
+from sandbox.wire import MAX_PACKET, Message, receive, unpack_message
 
 if TYPE_CHECKING:
     from sandbox.inside.zygote import Settings
@@ -116,16 +116,14 @@ class Zygote:
             ValueError: not a message.
         """
         try:
-            packet, descriptors, _, _ = socket.recv_fds(self._socket, MAX_PACKET, 1)
+            packet, descriptors = receive(self._socket, max_descriptors=1)
         except BlockingIOError:
             return None
         except ConnectionResetError:
             packet, descriptors = b"", []
         if not packet:
             raise EOFError
-        for descriptor in descriptors:
-            os.set_inheritable(descriptor, False)
-        return unpack_message(packet), list(descriptors)
+        return unpack_message(packet), descriptors
 
     def is_stopped(self) -> bool:
         """Whether somebody has stopped it (SIGSTOP, a debugger) or killed it: it will not answer, however long we wait."""

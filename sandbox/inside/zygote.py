@@ -146,7 +146,7 @@ def _serve(control: socket.socket, confinement: child.Confinement) -> NoReturn:
                 poll.unregister(descriptor)
                 _reap(control, children.pop(descriptor), descriptor)
                 continue
-            packet, descriptors, _, _ = socket.recv_fds(control, wire.MAX_PACKET, wire.ORDER_DESCRIPTORS)
+            packet, descriptors = wire.receive(control, wire.ORDER_DESCRIPTORS)
             if not packet:
                 _end(children)
             pidfd, started = _fork(control, wire.Order.unpack(packet), descriptors, confinement)

@@ -1,0 +1,64 @@
+"""A shared sandbox, and the check that no test leaves a process or a descriptor behind."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox import Sandbox
+
+PATIENCE_SECONDS = 5.0
+
+
+@pytest.fixture(scope="session")
+def box() -> Iterator[Sandbox]:
+    with Sandbox(workers=2) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(box: Sandbox) -> Iterator[None]:
+    before = (count_descriptors(), len(children(os.getpid())))
+    yield
+    assert eventually(lambda: not grandchildren(os.getpid())), f"programs are left: {grandchildren(os.getpid())}"
+    assert eventually(lambda: (count_descriptors(), len(children(os.getpid()))) <= before), (
+        f"(descriptors, processes): {before} before, {count_descriptors(), len(children(os.getpid()))} now"
+    )
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Whether the condition comes true soon, however loaded the machine is."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return condition()
+
+
+def count_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def children(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += [int(child) for child in task.read_text().split()]
+        except OSError:
+            continue  # that thread has just ended
+    return found
+
+
+def grandchildren(pid: int) -> list[int]:
+    return [grandchild for child in children(pid) for grandchild in children(child)]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process exists and is more than an entry that its parent has not read yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,286 @@
+"""Many callers, lost workers, lost owners, cancellation, closing."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from sandbox import Limits, Sandbox, SandboxError, SandboxUnavailable, Status
+from tests.integration.sandbox.conftest import children, eventually, grandchildren, is_alive
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_many_threads_at_once(box):
+    with ThreadPoolExecutor(32) as pool:
+        outputs = list(pool.map(lambda i: box.run(f"print({i})", timeout=30).stdout, range(96)))
+    assert outputs == [f"{i}\n" for i in range(96)]
+
+
+async def test_hundreds_of_awaits_at_once(box):
+    results = await asyncio.gather(*(box.arun(f"print({i})", timeout=30) for i in range(200)))
+    assert [result.stdout for result in results] == [f"{i}\n" for i in range(200)]
+    assert max(result.queue_ms for result in results) > 10 * min(result.queue_ms for result in results)
+
+
+async def test_the_event_loop_goes_on_while_a_program_runs(box):
+    running = asyncio.create_task(box.arun("import time; time.sleep(1)"))
+    ticks = 0
+    while not running.done():
+        await asyncio.sleep(0.01)
+        ticks += 1
+    assert (await running).status is Status.OK
+    assert ticks > 10
+
+
+async def test_queue_time_does_not_count_as_run_time():
+    async with Sandbox(workers=1, preload=(), children_per_worker=1) as sandbox:
+        busy = asyncio.create_task(sandbox.arun("import time; time.sleep(0.6)"))
+        await asyncio.sleep(0.1)
+        result = await sandbox.arun("print(1)", timeout=0.4)
+        await busy
+    assert result.status is Status.OK
+    assert result.queue_ms > 300
+
+
+async def test_cancelling_an_await_kills_the_program(box):
+    task = asyncio.create_task(box.arun("while True: pass", timeout=60))
+    assert await asyncio.to_thread(eventually, lambda: len(grandchildren(os.getpid())) == 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await asyncio.to_thread(eventually, lambda: not grandchildren(os.getpid()))
+
+
+async def test_cancelling_a_queued_await_means_that_it_never_runs():
+    async with Sandbox(workers=1, preload=(), children_per_worker=1) as sandbox:
+        busy = asyncio.create_task(sandbox.arun("import time; time.sleep(0.5)"))
+        await asyncio.sleep(0.1)
+        queued = asyncio.create_task(sandbox.arun("while True: pass", timeout=60))
+        await asyncio.sleep(0.1)
+        queued.cancel()
+        assert (await busy).status is Status.OK
+        assert (await sandbox.arun("print(1)")).status is Status.OK
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_lost_worker_costs_a_retry(number, workers):
+    with Sandbox(workers=workers, preload=()) as sandbox, ThreadPoolExecutor(1) as pool:
+        before = set(children(os.getpid()))
+        running = pool.submit(sandbox.run, "import time; time.sleep(0.5); print('done')", timeout=10)
+        assert eventually(lambda: bool(grandchildren(os.getpid())))
+        for worker in [pid for pid in before if children(pid)]:
+            os.kill(worker, number)
+        result = running.result(timeout=30)
+        assert (result.status, result.stdout, result.attempt) == (Status.OK, "done\n", 2)
+        assert sandbox.run("print(1)").stdout == "1\n"
+
+
+def the_program_runs() -> bool:
+    """Whether what runs now runs for long, unlike a new worker's escape probes."""
+    before = grandchildren(os.getpid())
+    time.sleep(0.5)
+    return bool(before) and grandchildren(os.getpid()) == before
+
+
+def test_a_worker_lost_twice_is_a_sandbox_error_and_the_next_call_works():
+    with Sandbox(workers=1, preload=()) as sandbox, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(sandbox.run, "import time; time.sleep(30)", timeout=40)
+        for _ in range(2):
+            assert eventually(the_program_runs)
+            victims = [pid for pid in children(os.getpid()) if children(pid)]
+            for pid in victims:
+                os.kill(pid, signal.SIGKILL)
+            assert eventually(lambda: not any(is_alive(pid) for pid in victims))  # noqa: B023
+        result = running.result(timeout=30)
+        assert (result.status, result.attempt, result.exc_type) == (Status.SANDBOX_ERROR, 2, "SandboxError")
+        assert "signal 9" in str(result.exc_message)
+        assert result.isolation is None
+        assert sandbox.run("print(1)").stdout == "1\n"
+
+
+def test_a_timeout_is_kept_even_if_the_worker_is_stopped():
+    with Sandbox(workers=1, preload=()) as sandbox, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(sandbox.run, "while True: pass", timeout=1)
+        assert eventually(lambda: bool(grandchildren(os.getpid())))
+        for worker in [pid for pid in children(os.getpid()) if children(pid)]:
+            os.kill(worker, signal.SIGSTOP)
+        assert running.result(timeout=5).status is Status.TIMEOUT
+        assert sandbox.run("print(1)").stdout == "1\n"
+
+
+def test_closing_cancels_what_runs_and_what_waits():
+    with Sandbox(workers=1, preload=(), children_per_worker=1) as sandbox:
+        results = []
+        threads = [
+            threading.Thread(target=lambda: results.append(sandbox.run("while True: pass", timeout=60)))
+            for _ in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        assert eventually(lambda: bool(grandchildren(os.getpid())))
+        time.sleep(0.2)
+    for thread in threads:
+        thread.join()
+    assert [result.status for result in results] == [Status.CANCELLED] * 3
+    with pytest.raises(SandboxError, match="not open"):
+        sandbox.run("print(1)")
+
+
+def test_two_sandboxes_in_one_process_do_not_disturb_each_other(box):
+    with Sandbox(workers=1, preload=(), limits=Limits(wall_seconds=0.3)) as other:
+        assert other.run("while True: pass").status is Status.TIMEOUT
+        assert box.run("print(1)").ok
+    assert box.run("print(2)").ok
+
+
+def test_a_sandbox_can_be_opened_again_and_a_forgotten_one_is_closed():
+    sandbox = Sandbox(workers=1, preload=())
+    for _ in range(2):
+        with sandbox:
+            assert sandbox.run("print(1)").ok
+    forgotten = Sandbox(workers=1, preload=()).start()
+    assert forgotten.run("print(1)").ok
+    del forgotten  # the check after each test finds what is left
+
+
+def test_misuse_says_what_to_do():
+    with pytest.raises(SandboxError, match="start"):
+        Sandbox().run("print(1)")
+    with pytest.raises(ValueError, match="workers is 0"):
+        Sandbox(workers=0)
+    with Sandbox(workers=1, preload=()) as sandbox:
+        with pytest.raises(SandboxError, match="open already"):
+            sandbox.start()
+        read, write = os.pipe()
+        if (pid := os.fork()) == 0:
+            try:
+                sandbox.run("print(1)")
+            except SandboxError as error:
+                os.write(write, str(error).encode())
+            os._exit(0)
+        os.waitpid(pid, 0)
+        os.close(write)
+        assert b"another process" in os.read(read, 1000)
+        os.close(read)
+
+
+def test_a_preload_that_does_not_exist_is_refused_by_name():
+    with pytest.raises(SandboxUnavailable, match=r"No module named 'absent_module'.*preload"):
+        Sandbox(workers=1, preload=("absent_module",)).start()
+
+
+OWNER = """
+import sys, threading, time
+sys.path.insert(0, {root!r})
+from sandbox import Sandbox
+sandbox = Sandbox(workers=1, preload=()).start()
+threading.Thread(target=sandbox.run, args=("import signal\\nwhile True: pass",), kwargs=dict(timeout=60)).start()
+time.sleep(0.5)
+print("running", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_nothing_outlives_a_killed_owner(number):
+    owner = subprocess.Popen([sys.executable, "-c", OWNER.format(root=str(ROOT))], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    assert owner.stdout.readline() == "running\n"
+    zygotes, programs = children(owner.pid), grandchildren(owner.pid)
+    assert (len(zygotes), len(programs)) == (1, 1)
+    owner.send_signal(number)
+    owner.wait()
+    owner.stdout.close()
+    deadline = time.monotonic() + 2
+    while any(map(is_alive, zygotes + programs)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(map(is_alive, zygotes + programs))
+
+
+def run_script(script: str, *command: str) -> str:
+    source = f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{textwrap.dedent(script)}"
+    done = subprocess.run(
+        [*(command or (sys.executable,)), "-c", source], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# What a machine without Landlock does: its system calls are refused to this process and all that it starts.
+MASKED = """
+import errno, struct
+from sandbox.inside import kernel, seccomp
+kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+allow, absent = 0x7FFF0000, 0x00050000 | errno.ENOSYS
+steps = [(0x20, 0, 0, 0), (0x35, 0, 2, 444), (0x25, 1, 0, 446), (0x06, 0, 0, absent), (0x06, 0, 0, allow)]
+seccomp.install(b"".join(struct.pack("<HBBI", *step) for step in steps))
+from sandbox import Sandbox, SandboxUnavailable
+"""
+
+
+def test_a_machine_without_landlock_is_refused_by_default_and_honest_otherwise():
+    output = run_script(
+        MASKED
+        + textwrap.dedent("""
+            for arguments in ({}, {"min_level": 0}):
+                try:
+                    Sandbox(workers=1, preload=(), **arguments).start()
+                except SandboxUnavailable as error:
+                    print("refused:", error)
+            with Sandbox(workers=1, preload=(), min_level=0, allow_insecure=True) as sandbox:
+                result = sandbox.run("print(6 * 7)")
+                print(result.stdout.strip(), int(result.isolation.level), result.isolation.shortfalls)
+        """)
+    )
+    refusals, insecure = output.splitlines()[:2], output.splitlines()[2:]
+    assert all(
+        line.startswith("refused:") and "Landlock" in line and "allow_insecure=True" in line for line in refusals
+    )
+    assert insecure[0].startswith("42 0 ('Landlock version 3 is needed")
+
+
+def test_works_as_a_plain_user_without_privileges():
+    python = "/usr/bin/python3"
+    drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", python]
+    try:
+        subprocess.run(
+            [
+                *drop,
+                "-c",
+                f"import sys, pathlib; assert sys.version_info >= (3, 11); pathlib.Path({str(ROOT)!r}, 'sandbox/api.py').read_text()",
+            ],
+            check=True,
+            capture_output=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no interpreter of at least Python 3.11 that a plain user may run, or not root")
+    output = run_script(
+        """
+        from sandbox import Sandbox
+        with Sandbox(workers=1, preload=()) as sandbox:
+            result = sandbox.run("print(6 * 7)")
+            print(result.stdout.strip(), int(result.isolation.level), result.isolation.user_id, sandbox.run("open('/etc/passwd')").error_line)
+        """,
+        *drop,
+    )
+    assert output.split()[:3] == ["42", "2", "65534"]
+    assert "PermissionError" in output
+
+
+def test_importing_is_cheap():
+    output = run_script(
+        "import time; t = time.perf_counter(); import sandbox; print(time.perf_counter() - t, 'numpy' in sys.modules)"
+    )
+    seconds, heavy = output.split()
+    assert float(seconds) < 0.5
+    assert heavy == "False"
