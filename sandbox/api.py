@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from sandbox.errors import SandboxError
+from sandbox.errors import SandboxError, SandboxUnavailable
 from sandbox.job import Job
 from sandbox.limits import Limits
 from sandbox.request import Request
@@ -61,6 +61,10 @@ class Sandbox:
         for name, number in (("workers", workers), ("children_per_worker", children_per_worker)):
             if number < 1:
                 raise ValueError(f"{name} is {number!r}; it must be at least 1")
+        if min_level not in tuple(Level):
+            raise ValueError(
+                f"min_level is {min_level!r}; it must be one of {', '.join(str(int(level)) for level in Level)}"
+            )
         self.limits = limits or Limits()
         paths = default_library_paths() if library_paths is None else tuple(map(os.path.realpath, library_paths))
         self._options = Options(
@@ -72,6 +76,7 @@ class Sandbox:
         )
         self._supervisor: Supervisor | None = None
         self._isolation: Isolation | None = None
+        self._stop: Callable[[], object] | None = None
         self._owner = 0
 
     def start(self) -> Self:
@@ -83,17 +88,22 @@ class Sandbox:
         """
         if self._supervisor is not None:
             raise SandboxError("the sandbox is open already")
-        supervisor = Supervisor(self._options)
+        try:
+            supervisor = Supervisor(self._options)
+        except OSError as error:
+            raise SandboxUnavailable(
+                f"no scratch directory can be made: {error}; free some space, or set TMPDIR to a directory of yours"
+            ) from error
         self._isolation = supervisor.start()
         self._supervisor = supervisor
         self._owner = os.getpid()
-        weakref.finalize(self, _stop_in, self._owner, supervisor)
+        self._stop = weakref.finalize(self, _stop_in, self._owner, supervisor)
         return self
 
     def close(self) -> None:
         """Ends every program and worker; calls in flight get `cancelled`. Harmless when repeated."""
-        if self._supervisor is not None and os.getpid() == self._owner:
-            self._supervisor.stop()
+        if self._stop is not None:
+            self._stop()
         self._supervisor = None
 
     @property

@@ -53,10 +53,20 @@ class Options:
 
 
 class Supervisor:
-    """Owns the zygotes. `submit`, `cancel` and `stop` may be called from any thread; the rest is the supervisor's own."""
+    """Owns the zygotes. `start`, `submit`, `cancel` and `stop` are for any thread; the rest is the supervisor's own.
+
+    Raises:
+        OSError: no scratch directory, no descriptors.
+    """
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        self._scratch = ScratchSpace()
+        try:
+            self._targets = ProbeTargets.make(self._scratch.path)
+        except OSError:
+            self._scratch.close()
+            raise
         self._reactor = Reactor()
         self._queue: deque[Job] = deque()
         self._zygotes: list[Zygote] = []
@@ -118,8 +128,6 @@ class Supervisor:
 
     def _serve(self) -> None:
         try:
-            self._scratch = ScratchSpace()
-            self._targets = ProbeTargets.make(self._scratch.path)
             self._fill_up()
             while not self._stopping:
                 self._reactor.turn(self._seconds_to_next_check())

@@ -56,6 +56,10 @@ def grandchildren(pid: int) -> list[int]:
     return [grandchild for child in children(pid) for grandchild in children(child)]
 
 
+def command_line(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process exists and is more than an entry that its parent has not read yet."""
     try:

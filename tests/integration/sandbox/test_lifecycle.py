@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import Limits, Sandbox, SandboxError, SandboxUnavailable, Status
-from tests.integration.sandbox.conftest import children, eventually, grandchildren, is_alive
+from tests.integration.sandbox.conftest import children, command_line, eventually, grandchildren, is_alive
 
 ROOT = Path(__file__).parents[3]
 
@@ -158,6 +158,8 @@ def test_misuse_says_what_to_do():
         Sandbox().run("print(1)")
     with pytest.raises(ValueError, match="workers is 0"):
         Sandbox(workers=0)
+    with pytest.raises(ValueError, match="min_level is 9"):
+        Sandbox(min_level=9)
     with Sandbox(workers=1, preload=()) as sandbox:
         with pytest.raises(SandboxError, match="open already"):
             sandbox.start()
@@ -177,6 +179,27 @@ def test_misuse_says_what_to_do():
 def test_a_preload_that_does_not_exist_is_refused_by_name():
     with pytest.raises(SandboxUnavailable, match=r"No module named 'absent_module'.*preload"):
         Sandbox(workers=1, preload=("absent_module",)).start()
+
+
+def test_when_no_worker_starts_any_more_calls_fail_instead_of_waiting_and_recover_later(tmp_path):
+    library = tmp_path / "library_of_mine.py"
+    library.write_text("ANSWER = 42\n")
+    with Sandbox(workers=1, preload=("library_of_mine",), library_paths=[str(tmp_path)]) as sandbox:
+        assert sandbox.run("import library_of_mine as l; print(l.ANSWER)").stdout == "42\n"
+        library.rename(tmp_path / "hidden")
+        for worker in [pid for pid in children(os.getpid()) if str(tmp_path) in command_line(pid)]:
+            os.kill(worker, signal.SIGKILL)
+        failed = sandbox.run("print(1)")
+        assert failed.status is Status.SANDBOX_ERROR
+        assert "No module named 'library_of_mine'" in str(failed.exc_message)
+        (tmp_path / "hidden").rename(library)
+        assert sandbox.run("print(1)").stdout == "1\n"
+
+
+def test_no_room_for_scratch_directories_is_refused_with_a_remedy(monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", "/proc/nowhere")
+    with pytest.raises(SandboxUnavailable, match="TMPDIR"):
+        Sandbox(workers=1, preload=()).start()
 
 
 OWNER = """
