@@ -69,13 +69,18 @@ def require_free_space(path: Path, mebibytes: int) -> None:
     Raises:
         DiskFullError: fewer than ``mebibytes`` MiB are free.
     """
-    existing = next(place for place in (path, *path.absolute().parents) if place.exists())
-    free = shutil.disk_usage(existing).free // MEBIBYTE
+    free = free_mebibytes(path)
     if free < mebibytes:
         raise DiskFullError(
-            f"{path} needs {mebibytes} MiB of disk, but {existing} has {free} MiB left",
-            f"free {mebibytes - free} MiB there, or choose another place with --run-dir",
+            f"{path} needs {mebibytes} MiB of disk, its disk has {free} MiB left",
+            f"free {mebibytes - free} MiB there, or choose another place",
         )
+
+
+def free_mebibytes(path: Path) -> int:
+    """MiB left for this user on the disk of ``path``, which need not exist yet."""
+    existing = next(place for place in (path, *path.absolute().parents) if place.exists())
+    return shutil.disk_usage(existing).free // MEBIBYTE
 
 
 def remove_abandoned(directory: Path) -> None:

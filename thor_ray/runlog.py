@@ -176,7 +176,7 @@ class RunLog(RunDirectory):
         Raises:
             DiskFullError: no room.
         """
-        plain = {name: _plain(value) for name, value in metrics.items()}
+        plain = _plain(metrics)
         line = MetricsLine(timestamp(_now()), self._state.attempt, stage, round_index, plain)
         data = json.dumps(asdict(line), allow_nan=False).encode() + b"\n"
         with naming_full_disks(self.metrics_file):
@@ -299,5 +299,9 @@ def _drop_torn_line(path: Path) -> None:
 
 
 def _plain(value: Any) -> Any:
-    plain = value.item() if hasattr(value, "item") else value
-    return None if isinstance(plain, float) and not math.isfinite(plain) else plain
+    if isinstance(value, Mapping):
+        return {name: _plain(child) for name, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(child) for child in value]
+    number = value.item() if hasattr(value, "item") else value
+    return None if isinstance(number, float) and not math.isfinite(number) else number

@@ -6,6 +6,7 @@ segments, so that what is shaded as trained is what the loss mask holds.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from thor_ray.trajectory import DiscardedAttempt, SpanKind, Step, Trajectory
 
@@ -67,8 +68,28 @@ def step_of(trajectory: Trajectory, segment: Segment) -> Step | None:
     return None
 
 
-def discarded_before(trajectory: Trajectory, segment: Segment) -> list[DiscardedAttempt]:
-    """The attempts that were cut away inside ``segment`` or right at its start, a thought."""
-    if segment.kind is not SpanKind.THOUGHT:
-        return []
-    return [attempt for attempt in trajectory.discarded if segment.start <= attempt.cut <= segment.end]
+def discarded_in(trajectory: Trajectory, segment: Segment) -> list[tuple[int, DiscardedAttempt]]:
+    """The attempts, with their numbers from 0, that were cut away inside ``segment`` or at its start.
+
+    What was cut away from the very end of the trajectory belongs to its last segment.
+    """
+    end = segment.end + (segment.end == len(trajectory.ids))
+    return [(n, attempt) for n, attempt in enumerate(trajectory.discarded) if segment.start <= attempt.cut < end]
+
+
+_REORDERING: Final = (*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF, 0x2028, 0x2029)
+_VISIBLE: Final = {
+    **{code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"},
+    0x7F: "\N{SYMBOL FOR DELETE}",
+    **{code: f"\\x{code:02x}" for code in range(0x80, 0xA0)},
+    **{code: f"\\u{code:04x}" for code in (*_REORDERING, *range(0xD800, 0xE000))},
+}
+
+
+def printable(text: str) -> str:
+    """``text`` with what would act on a terminal or a page, rather than show on it, made visible.
+
+    Control characters become their pictures (escape is ``␛``), line breaks and tabs stay; characters that reorder or
+    hide text become their ``\\u`` escapes.
+    """
+    return text.translate(_VISIBLE)

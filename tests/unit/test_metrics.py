@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thor_ray.claims import Claim, Relation, smoke_claims
+from thor_ray.claims import Claim, Relation, learning_claims, weight_claims
 from thor_ray.metrics import clustered_interval, code_statistics, evaluation_statistics, round_metrics, wilson_interval
 from thor_ray.trajectory import (
     ExecutionResult,
@@ -170,7 +170,7 @@ STAGES = {
 
 
 def test_the_smoke_claims_hold_when_everything_went_well():
-    assert all(claim.holds for claim in smoke_claims(STAGES, WEIGHTS))
+    assert all(claim.holds for claim in (*learning_claims(STAGES), *weight_claims(WEIGHTS)))
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_the_smoke_claims_hold_when_everything_went_well():
 )
 def test_a_smoke_claim_fails_alone(stage, figure, value, broken):
     stages = {**STAGES, stage: {**STAGES[stage], figure: value}}
-    failed = [claim.name for claim in smoke_claims(stages, WEIGHTS) if not claim.holds]
+    failed = [claim.name for claim in learning_claims(stages) if not claim.holds]
     assert len(failed) == 1
     assert broken in failed[0]
 
@@ -197,10 +197,11 @@ def test_a_smoke_claim_fails_alone(stage, figure, value, broken):
     ],
 )
 def test_weights_that_were_not_verified_break_a_claim(weights):
-    assert sum(not claim.holds for claim in smoke_claims(STAGES, weights)) == 1
+    assert sum(not claim.holds for claim in weight_claims(weights)) == 1
 
 
 def test_a_run_without_weights_or_stages_claims_nothing():
-    claims = smoke_claims({}, {"published": 0, "verified": 0, "max_logprob_gap": None})
+    claims = [*learning_claims({}), *weight_claims({"published": 0, "verified": 0, "max_logprob_gap": None})]
+    assert len(claims) == 5
     assert not any(claim.holds for claim in claims)
     assert Claim("x", 1.0, Relation.AT_MOST, 1.0).holds

@@ -1,0 +1,91 @@
+"""``thor report``, ``thor show``, ``thor doctor``, ``thor version``: looking at runs and at the machine."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+RunArgument = Annotated[str, typer.Argument(help="A run's name below runs/, or the path of its directory.")]
+
+
+class StatusFilter(StrEnum):
+    """Which trajectories ``thor show`` lists."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    FAILED_CODE = "failed-code"
+
+
+class KindFilter(StrEnum):
+    """Levels of the hierarchy."""
+
+    EPISODE = "episode"
+    STEP = "step"
+
+
+def report(run: RunArgument) -> None:
+    """Rebuild report.json and report.html from what the run has recorded, and print the table."""
+    from thor_ray.progress import print_report_table
+    from thor_ray.report import write_report
+    from thor_ray.run_directory import RunDirectory
+
+    directory = RunDirectory.find(run)
+    console = Console()
+    print_report_table(write_report(directory), console)
+    console.print(f"{directory.report_json}\n{directory.report_html}", highlight=False, soft_wrap=True)
+
+
+def show(
+    run: RunArgument,
+    trajectory: Annotated[str | None, typer.Option("--trajectory", "-t", help="Print this one, by its id.")] = None,
+    tokens: Annotated[bool, typer.Option("--tokens", help="With --trajectory: a table of every token.")] = False,
+    stage: Annotated[str | None, typer.Option(help="Only of this stage, e.g. rl or evaluate_rl.")] = None,
+    status: Annotated[StatusFilter | None, typer.Option(help="Only those that ended so.")] = None,
+    kind: Annotated[KindFilter | None, typer.Option(help="Only of this level.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many to list, the latest first.")] = 20,
+) -> None:
+    """Print one trajectory with its mask, weight versions and log-probs, or list what the run has recorded."""
+    from thor_ray import show as rendering
+    from thor_ray.run_directory import RunDirectory
+
+    directory = RunDirectory.find(run)
+    if trajectory is None:
+        wanted = rendering.Selection(
+            stage=None if stage is None else rendering.stage_named(stage),
+            status=None if status is None else str(status),
+            kind=None if kind is None else str(kind),
+        )
+        rendering.print_list(directory, wanted, limit, Console())
+    else:
+        rendering.print_trajectory(directory, trajectory, tokens, Console())
+
+
+def doctor() -> None:
+    """Check whether this machine can run the loop, and say what to do where it cannot."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from thor_ray.doctor import Verdict, examine
+
+    colours = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
+    table = Table("", "check", box=None, pad_edge=False, header_style="bold")
+    for heading in ("found", "what to do"):
+        table.add_column(heading, overflow="fold")
+    checks = examine()
+    for check in checks:
+        words = (check.name, check.found, check.remedy)
+        table.add_row(Text(check.verdict, colours[check.verdict]), *map(Text, words))
+    Console().print(table)
+    if any(check.verdict is Verdict.FAIL for check in checks):
+        raise typer.Exit(1)
+
+
+def version() -> None:
+    """Print the versions of this project and of what decides its results."""
+    from thor_ray.environment import source_commit, versions
+
+    for name, number in versions().items():
+        typer.echo(f"{name} {number}")
+    if (commit := source_commit()) is not None:
+        typer.echo(f"commit {commit}")
