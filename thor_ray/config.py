@@ -123,6 +123,7 @@ class OptimizerConfig(Section):
 class ColdStartConfig(Section):
     """SFT on TIRGen data (spec section C). Defaults are the paper's."""
 
+    demonstrations: Path | None = Field(None, description="Recorded demonstrations; null are those of the same run.")
     epochs: int = Field(1, ge=1)
     batch_size: int = Field(256, ge=1, description="Sequences per update, over all ranks.")
     mask_observations: bool = Field(True, description="Observations are conditioning only (spec C [N]).")

@@ -55,7 +55,13 @@ class Stage(StrEnum):
     EVALUATE_RL_SELF_CORRECTION = "evaluate_rl_self_correction"
     EVALUATE = "evaluate"
     """Any other checkpoint, by ``thor eval``."""
+    EVALUATE_SELF_CORRECTION = "evaluate_self_correction"
     SOLVE = "solve"
+
+    @property
+    def corrects_itself(self) -> bool:
+        """Whether failed steps are resampled (spec F.1); evaluations only."""
+        return self.value.endswith("_self_correction")
 
     @property
     def evaluated(self) -> str | None:

@@ -12,7 +12,8 @@ from thor_ray.runlog import RunLog
 from thor_ray.stages.workers import Workers
 from thor_ray.trajectory import Trajectory
 
-OnUpdate = Callable[[int, int, Mapping[str, Any]], None]
+OnUpdate = Callable[[int, Mapping[str, Any], int], None]
+"""Called with the number of updates done, the last one's metrics, and the number of updates in all."""
 
 
 def cold_start(
@@ -25,7 +26,7 @@ def cold_start(
         demonstrations: As TIRGen made them.
         recipe: Section ``cold_start`` decides.
         log: Gets the metrics of each update.
-        on_update: Called with the update's index, the number of updates, and the update's metrics.
+        on_update: Called after each update.
 
     Raises:
         WeightMismatchError: an engine does not serve what was published.
@@ -41,7 +42,7 @@ def cold_start(
     for index, batch in enumerate(epochs(sequences, config.epochs, config.batch_size, recipe.seed)):
         metrics = learners.sft(batch)
         log.record_metrics(Stage.COLD_START, index, metrics)
-        on_update(index, total, metrics)
+        on_update(index + 1, metrics, total)
     published = learners.publish(workers.fleet.actors)
     log.record_publication(Stage.COLD_START, total, published.version, True, published.max_logprob_gap)
 

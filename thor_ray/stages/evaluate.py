@@ -21,11 +21,12 @@ def evaluate(
     log: RunLog,
     stage: Stage,
     *,
-    self_correction: bool = False,
     round_index: int = 0,
     on_group: Callable[[Group], None] | None = None,
 ) -> dict[str, Any]:
     """Samples ``evaluation.samples_per_problem`` trajectories per problem with the weights that the engines serve.
+
+    Whether the policy corrects itself is the stage's matter (``Stage.corrects_itself``).
 
     Returns:
         The figures (``metrics.EvaluationStatistics``) as plain JSON values; they are recorded as well.
@@ -38,7 +39,7 @@ def evaluate(
         [f"{stage}/{round_index}/{index}" for index in range(len(problems))],
         on_group,
         group_size=recipe.evaluation.samples_per_problem,
-        settings=RolloutSettings.for_evaluation(recipe, self_correction),
+        settings=RolloutSettings.for_evaluation(recipe, stage.corrects_itself),
         seed=derive_seed(recipe.seed, "evaluation"),
     )
     log.record_groups(groups, stage, round_index, gold_answers={problem.id: problem.answer for problem in problems})

@@ -20,11 +20,13 @@ from thor_ray.problems import Problem
 from thor_ray.records import Learned, Stage
 from thor_ray.runlog import RunLog
 from thor_ray.selection import SelectedGroup, Selection, choose_failed_steps, select_groups
-from thor_ray.stages.problem_sets import problem_batches
+from thor_ray.stages.evaluate import evaluate
+from thor_ray.stages.problem_sets import ProblemSets, problem_batches
 from thor_ray.stages.workers import Workers
 from thor_ray.trajectory import Group
 
 OnRound = Callable[[int, Mapping[str, Any]], None]
+"""Called with the number of rounds done and the last one's metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +43,15 @@ class Round:
     """``None`` where every group was dropped, so that there was nothing to learn and nothing to publish."""
 
 
-def hierarchical_rl(
-    workers: Workers, problems: Sequence[Problem], recipe: Recipe, log: RunLog, on_round: OnRound
-) -> None:
+def hierarchical_rl(workers: Workers, problems: ProblemSets, recipe: Recipe, log: RunLog, on_round: OnRound) -> None:
     """Trains the policy that ``workers`` hold, for ``recipe.rl.rounds`` rounds.
 
     Args:
         workers: Rollout actors and learners that serve the same weights.
-        problems: Training problems.
+        problems: Training problems, and those of the evaluations in between.
         recipe: Section ``rl`` decides.
         log: Gets every trajectory, the metrics of each round and of each publication.
-        on_round: Called with a round's index and metrics once it is recorded.
+        on_round: Called once a round is recorded.
 
     Raises:
         WeightMismatchError: an engine does not serve what was published.
@@ -61,20 +61,22 @@ def hierarchical_rl(
     learners.begin_rl(
         config.objective, config.optimizer, config.rounds * config.updates_per_round, config.sampling.temperature
     )
-    batches = problem_batches(problems, config.groups_per_round, config.rounds, recipe.seed)
+    batches = problem_batches(problems.train, config.groups_per_round, config.rounds, recipe.seed)
     for index, batch in enumerate(batches):
         started = time.monotonic()
         episodes = sample_episodes(workers, batch, recipe, index)
         steps = resample_failed_steps(workers, episodes, recipe, index)
         sampling_seconds = time.monotonic() - started
-        selection = select_groups([*episodes, *steps], config.filters, workers.decode)
+        selection = select_groups([*episodes, *steps], config.filters, workers.codec.decode)
         updates = [
             learners.update(minibatch)
             for minibatch in minibatches(workers, selection.kept, config.updates_per_round, recipe.seed + index)
         ]
         publication = learners.publish(fleet.actors) if updates else None
         outcome = Round(index, episodes, steps, sampling_seconds, selection, updates, publication)
-        on_round(index, record(log, outcome, batch))
+        on_round(index + 1, record(log, outcome, batch))
+        if config.evaluate_every and (index + 1) % config.evaluate_every == 0:
+            evaluate(workers, problems.heldout, recipe, log, Stage.EVALUATE_DURING_RL, round_index=index)
 
 
 def sample_episodes(workers: Workers, batch: Sequence[Problem], recipe: Recipe, round_index: int) -> list[Group]:
