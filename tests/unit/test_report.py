@@ -1,0 +1,192 @@
+"""The report says what the records say, again and again, and its page refers to nothing outside itself."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.runs import GOLD, TOKENIZER, evaluation, trajectory, write_run
+from thor_ray.charts import Series, interval_chart, line_chart, nice_ceiling
+from thor_ray.config import Recipe
+from thor_ray.records import Stage
+from thor_ray.report import build_report, sample_rows, weight_figures, write_report
+from thor_ray.run_directory import MetricsLine, RunDirectory
+from thor_ray.runlog import RunLog
+
+STAGE_KEYS = {"pass_at_1", "pass_at_1_interval", "code_ratio", "code_pass_rate", "problems", "samples_per_problem"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    return RunDirectory(write_run(tmp_path_factory.mktemp("runs") / "smoke"))
+
+
+class Page(HTMLParser):
+    """Collects what a page refers to, its tags, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.references: list[str] = []
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in ("meta", "link", "br"):
+            self.open.append(tag)
+        self.references += [value or "" for name, value in attributes if name in ("src", "href", "action", "srcset")]
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_report_has_its_shape_and_the_figures_of_the_records(run):
+    report = write_report(run)
+    assert json.loads(run.report_json.read_text()) == report
+    assert list(report["stages"]) == ["base", "cold_start", "rl", "rl_self_correction"]
+    assert all(set(stage) >= STAGE_KEYS for stage in report["stages"].values())
+    assert report["stages"]["cold_start"]["pass_at_1"] == 0.5
+    assert report["stages"]["cold_start"]["code_pass_rate"] == 0.5
+    assert report["stages"]["base"]["code_pass_rate"] is None
+    assert report["stages"]["rl_self_correction"]["code_pass_rate"] == 1
+    assert report["stages"]["rl_self_correction"]["discarded_attempts"] == 24
+    assert report["seed"] == 7
+    assert report["weights"] == {"published": 12, "verified": 12, "max_logprob_gap": 2.5e-6}
+    assert report["trajectories"] == {
+        "episode": 72,
+        "step": 24,
+        "dropped": {"failed_code": 12, "zero_variance": 24},
+    }
+    assert set(report["seconds"]) == {*run.state().stages, "total"}
+    assert report["versions"]["thor-ray"]
+    assert all(claim["holds"] for claim in report["claims"])
+    assert {"name", "value", "threshold", "holds"} <= set(report["claims"][0])
+
+
+def test_the_curve_has_every_round_and_the_evaluations_between(run):
+    curve = build_report(run)["rl_curve"]
+    assert [point["round"] for point in curve] == list(range(12))
+    assert all(0 <= point["reward"] <= 1 for point in curve)
+    assert [point["round"] for point in curve if "pass_at_1" in point] == [3, 7, 11]
+
+
+def test_a_report_that_is_rebuilt_is_the_same(run):
+    first = write_report(run), run.report_html.read_text()
+    assert (write_report(run), run.report_html.read_text()) == first
+
+
+def test_the_page_is_one_file_that_asks_for_nothing(run):
+    write_report(run)
+    text = run.report_html.read_text()
+    page = Page(text)
+    assert page.open == []
+    assert page.references == ["data:,"]
+    assert "script" not in page.tags
+    assert not re.search(r"(?:https?:)?//\w|url\(|@import", text)
+    assert page.tags.count("svg") == 3
+
+
+def test_the_page_shows_ten_trajectories_of_every_kind(run):
+    write_report(run)
+    page = Page(run.report_html.read_text())
+    assert page.tags.count("details") == 11  # the recipe is one
+    rows = [row for _, row in sample_rows(run)]
+    assert len({row["trajectory_id"] for row in rows}) == 10
+    assert {row["stage"] for row in rows} >= {"evaluate_base", "evaluate_cold_start", "evaluate_rl", "rl"}
+    assert {row["grade_status"] for row in rows} >= {"correct", "wrong"}
+    assert any(row["failed_calls"] for row in rows)
+    assert any(row["discarded_attempts"] for row in rows)
+    for word in ("cut away at token", "trained", "masked", "version 3", "→ exception NameError", "branches from"):
+        assert word in page.text
+
+
+def test_what_a_policy_writes_cannot_act_on_the_page(tmp_path):
+    TOKENIZER.save(str(tmp_path / "tokenizer.json"))
+    evil = "<script>alert(1)</script>\x1b[31m\u202e&quot;" + "x" * 100_000
+    with RunLog.create(tmp_path / "r", Recipe(), "eval") as log:
+        log.keep_tokenizer(tmp_path)
+        groups = evaluation(Stage.EVALUATE, [trajectory("<b>t</b>", answer="<img src=x>", extra=evil)])
+        log.record_groups(groups, Stage.EVALUATE, 0, gold_answers=GOLD)
+    write_report(log)
+    page = Page(log.report_html.read_text())
+    assert not {"script", "img"} & set(page.tags)
+    assert "<script>alert(1)</script>␛[31m\\u202e&quot;xxx" in page.text
+
+
+def test_a_run_that_has_only_begun_has_a_report_whose_claims_fail(tmp_path):
+    log = RunLog.create(tmp_path / "r", Recipe(), "smoke")
+    report = write_report(log)
+    assert report["stages"] == {}
+    assert report["status"] == "running"
+    assert len(report["claims"]) == 5
+    assert not any(claim["holds"] for claim in report["claims"])
+    assert "Nothing has been evaluated yet" in log.report_html.read_text()
+    log.__exit__(None, None, None)
+
+
+def test_only_a_smoke_claims_to_learn_but_every_publication_must_be_verified(tmp_path):
+    directory = RunDirectory(write_run(tmp_path / "run", command="train"))
+    names = [claim["name"] for claim in build_report(directory)["claims"]]
+    assert len(names) == 2
+    assert "published" in names[0]
+
+
+def test_a_gap_that_is_not_a_number_is_not_hidden_by_the_others():
+    def line(gap: float | None) -> MetricsLine:
+        figures = {"weights/version": 1, "weights/verified": 1, "weights/logprob_gap": gap}
+        return MetricsLine("2026", 1, "rl", 0, figures)
+
+    assert weight_figures([line(1e-6), line(3e-6)])["max_logprob_gap"] == 3e-6
+    assert weight_figures([line(1e-6), line(None)])["max_logprob_gap"] is None
+    assert weight_figures([])["published"] == 0
+
+
+coordinates = st.lists(st.tuples(st.integers(0, 500), st.floats(0, 1e9)), min_size=1, max_size=30)
+
+
+@given(coordinates, st.booleans())
+def test_a_chart_stays_inside_its_frame(points, share):
+    svg = line_chart("t", "round", [Series("a<b", points)], share=share)
+    page = Page(svg)
+    assert page.open == []
+    width, height = map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', svg).groups())  # type: ignore[union-attr]
+    for pair in re.findall(r'points="([^"]+)"', svg):
+        for point in pair.split():
+            x, y = map(float, point.split(","))
+            assert 0 <= x <= width
+            assert 0 <= y <= height
+
+
+@given(st.floats(1e-6, 1e12))
+def test_the_axis_ends_at_a_round_number_just_above(value):
+    top = nice_ceiling(value)
+    assert value <= top * (1 + 1e-8)
+    assert top <= 2.5 * value * (1 + 1e-8)
+
+
+def test_charts_without_points_are_refused_and_labels_escaped():
+    with pytest.raises(ValueError, match="no points"):
+        line_chart("empty", "round", [Series("a", [])], share=True)
+    assert "<b>" not in interval_chart("<b>", [("<b>", 0.5, 0.4, 0.6)])
+
+
+def test_the_page_needs_no_tokenizer_once_texts_are_recorded(tmp_path):
+    directory = RunDirectory(write_run(tmp_path / "smoke"))
+    write_report(directory)
+    first = directory.report_html.read_text()
+    for file in Path(directory.tokenizer).iterdir():
+        file.unlink()
+    write_report(directory)
+    assert directory.report_html.read_text() == first
