@@ -82,6 +82,7 @@ class VllmEngine:
         self._version = 0
         self._request_numbers = itertools.count()
         self._in_flight = 0
+        self._serves_one_version = True
         self._engine: Any = AsyncLLM.from_engine_args(AsyncEngineArgs(**_engine_arguments(settings, on_gpu)))
         self._end_ids = _end_of_sequence_ids(self._engine)
 
@@ -135,12 +136,16 @@ class VllmEngine:
         return probed
 
     async def update_weights(self, buckets: Sequence[Payload], manifest: WeightManifest) -> WeightReceipt:
-        """Replaces the weights; see `Engine.update_weights`. Cached prefixes of the old weights are dropped."""
+        """Replaces the weights; see `Engine.update_weights`. Cached prefixes of the old weights are dropped.
+
+        After an update that failed half-way nothing is served until another one succeeds.
+        """
         started = time.perf_counter()
         if self._in_flight:
             raise EngineError(f"weights cannot be updated while {self._in_flight} requests are in flight")
         if len(buckets) != len(manifest.buckets):
             raise WeightTransferError(f"{len(buckets)} buckets arrived, {len(manifest.buckets)} were announced")
+        self._serves_one_version = False
         await self._call_workers("begin_reload")
         arrived = []
         for index, (payload, bucket) in enumerate(zip(buckets, manifest.buckets, strict=True)):
@@ -156,6 +161,7 @@ class VllmEngine:
         if not await self._engine.reset_prefix_cache():
             raise WeightTransferError("the prefix cache could not be dropped: requests were in flight")
         self._version = manifest.version
+        self._serves_one_version = True
         return WeightReceipt(manifest.version, combined_checksum(arrived), time.perf_counter() - started)
 
     def close(self) -> None:
@@ -171,6 +177,8 @@ class VllmEngine:
         prompt = {"type": "token", "prompt_token_ids": list(ids)}
         if self._engine is None:
             raise EngineError("the engine is closed")
+        if not self._serves_one_version:
+            raise EngineError("the weights are being updated, or their last update failed: update them again first")
         output = None
         self._in_flight += 1
         try:
@@ -196,7 +204,11 @@ class VllmEngine:
         return StopCause.EOS if completion.token_ids[-1] in self._end_ids else StopCause.STOP
 
     async def _call_workers(self, method: str, *args: Any) -> list[Any]:
-        results: list[Any] = await self._engine.collective_rpc(method, args=args)
+        try:
+            results: list[Any] = await self._engine.collective_rpc(method, args=args)
+        except Exception as error:
+            # What a worker raises arrives as a bare Exception with the message alone.
+            raise WeightTransferError(f"{method} failed in the engine: {error}") from error
         return results
 
 

@@ -54,8 +54,14 @@ class WeightUpdateExtension:
         On a CPU, vLLM packs linear weights after loading and empties the parameters, so that plain ``load_weights``
         fails; the layer-wise reload restores them one layer at a time. On a GPU it keeps storages in place.
         """
-        with set_current_vllm_config(self.vllm_config):
-            initialize_layerwise_reload(self.model_runner.model)
+        model = self.model_runner.model
+        with set_current_vllm_config(self.vllm_config), torch.no_grad():
+            if getattr(self, "_reload_is_open", False):
+                # The last update failed half-way; without this, vLLM takes its leftovers for the new update's.
+                finalize_layerwise_reload(model, self.vllm_config.model_config)
+            initialize_layerwise_reload(model)
+        self._reloaded: set[str] = set()
+        self._reload_is_open = True
 
     def reload_bucket(self, payload: bytes, tensors: list[tuple[Any, ...]], nbytes: int) -> str:
         """Loads one bucket.
@@ -69,7 +75,7 @@ class WeightUpdateExtension:
             The checksum of the bytes that arrived here.
 
         Raises:
-            WeightTransferError: the length is not the announced one, or the model knows none of the names.
+            WeightTransferError: the length is not the announced one.
         """
         entries = tuple(TensorEntry(name, dtype, tuple(shape), *rest) for name, dtype, shape, *rest in tensors)
         # One copy: the message's memory is read-only, and the layer-wise reload holds views until a layer is whole.
@@ -77,11 +83,9 @@ class WeightUpdateExtension:
         buffer.numpy()[:] = memoryview(payload)
         arrived = checksum(payload)
         manifest = BucketManifest(entries, nbytes, arrived)
-        named = list(unpack_bucket(buffer.to(self.model_runner.device), manifest))
+        named = unpack_bucket(buffer.to(self.model_runner.device), manifest)
         with set_current_vllm_config(self.vllm_config), torch.no_grad():
-            loaded = self.model_runner.model.load_weights(iter(named))
-        if named and not loaded:
-            raise WeightTransferError(f"the model knows none of {', '.join(name for name, _ in named[:3])}, ...")
+            self._reloaded |= self.model_runner.model.load_weights(named)
         return arrived
 
     def finish_reload(self) -> None:
@@ -89,10 +93,19 @@ class WeightUpdateExtension:
 
         On a CPU, an output head that is tied to the embedding keeps the packed copy of the *old* weights, silently;
         it is packed again here.
+
+        Raises:
+            WeightTransferError: some parameter got no value, which would quietly keep its old one.
         """
         model = self.model_runner.model
+        awaited = {name for name, _ in model.named_parameters()}
+        if getattr(model.config, "tie_word_embeddings", False):
+            awaited -= {name for name in awaited if name.startswith("lm_head.")}
+        if missing := sorted(awaited - self._reloaded):
+            raise WeightTransferError(f"{len(missing)} parameters got no value: {', '.join(missing[:3])}")
         with set_current_vllm_config(self.vllm_config), torch.no_grad():
             finalize_layerwise_reload(model, self.vllm_config.model_config)
+            self._reload_is_open = False
             if self.model_runner.device.type == "cpu":
                 for module in model.modules():
                     if isinstance(module, ParallelLMHead):
