@@ -63,6 +63,13 @@ class LearnerGroup:
         cpus_per_rank: int = 1,
         gpus_per_rank: int | None = None,
     ) -> None:
+        spec = PolicySpec(
+            path=model_path.resolve(),
+            dtype=dtype,
+            zero_stage=config.zero_stage,
+            gradient_checkpointing=config.gradient_checkpointing,
+            threads=cpus_per_rank,
+        )
         self.config = config
         self.dtype = dtype
         self._version = 0
@@ -71,19 +78,13 @@ class LearnerGroup:
         self._trained: list[npt.NDArray[np.int64]] = []
         if gpus_per_rank is None:
             gpus_per_rank = int(ray.cluster_resources().get("GPU", 0) > 0)
+        self._workers: list[Any] = []
         self._placement = place(config.ranks, cpus_per_rank, gpus_per_rank)
         try:
             self._workers = [
                 start(LearnerWorker, self._placement, rank=rank, cpus=cpus_per_rank, gpus=gpus_per_rank)
                 for rank in range(config.ranks)
             ]
-            spec = PolicySpec(
-                path=model_path.resolve(),
-                dtype=dtype,
-                zero_stage=config.zero_stage,
-                gradient_checkpointing=config.gradient_checkpointing,
-                threads=cpus_per_rank,
-            )
             address, port = self._collect([self._workers[0].endpoint.remote()])[0]
             self._vocabulary: int = self._collect(
                 [
@@ -265,7 +266,7 @@ class LearnerGroup:
 
     def close(self) -> None:
         """Ends the ranks and gives their resources back. May be called twice."""
-        for worker in getattr(self, "_workers", []):
+        for worker in self._workers:
             ray.kill(worker)
         self._workers = []
         if self._placement is not None:

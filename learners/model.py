@@ -16,19 +16,59 @@ class UnsupportedModelError(ValueError):
     """The model directory cannot be trained. The message says why and what to do."""
 
 
+class VocabularyProjection(nn.Module):
+    """Log-probs of given tokens from hidden states, over chunks of at most ``max_logits`` logits.
+
+    If there are several chunks, each is computed again in the backward pass, so that the bound holds there too.
+
+    ZeRO-3 must treat this as a leaf module: it then gathers the head's weight once for all chunks. Gathering it for
+    each chunk would hang or crash as soon as two ranks have different numbers of chunks.
+    """
+
+    def __init__(self, head: nn.Linear, max_logits: int) -> None:
+        super().__init__()
+        self.head = head
+        self.max_logits = max_logits
+
+    def forward(self, hidden: Tensor, targets: Tensor, temperature: float) -> Tensor:
+        """Log-probs at ``temperature``.
+
+        Args:
+            hidden: ``[tokens, width]``.
+            targets: int64 ``[tokens]``.
+            temperature: Logits are divided by it.
+
+        Returns:
+            float32 ``[tokens]``.
+        """
+        rows = max(1, self.max_logits // self.head.out_features)
+        if len(targets) <= rows:
+            return self._chunk(hidden, targets, temperature)
+        # Not the reentrant kind: gradient hooks of ZeRO must fire once per parameter, not once per chunk.
+        chunks = [
+            checkpoint(self._chunk, part, target, temperature, use_reentrant=False)
+            for part, target in zip(hidden.split(rows), targets.split(rows), strict=True)
+        ]
+        return torch.cat(chunks)
+
+    def _chunk(self, hidden: Tensor, targets: Tensor, temperature: float) -> Tensor:
+        # Not a call of the head, whose own ZeRO-3 hooks would gather its weight.
+        logits = nn.functional.linear(hidden, self.head.weight, self.head.bias).float() / temperature
+        chosen: Tensor = logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
+        return chosen
+
+
 class TokenLogProbs(nn.Module):
     """Wraps a causal language model; its forward pass returns log-probs of the tokens in the loss, and no logits.
 
-    The projection onto the vocabulary runs over chunks of the positions that the loss asks for. If there are several
-    chunks, each is computed again in the backward pass, so that at most ``max_logits`` logits exist at a time.
-
-    The whole computation lies inside this module's ``forward``, because ZeRO-3 gathers parameters only there.
+    Only positions that the loss asks for are projected onto the vocabulary. The whole computation lies inside this
+    module's ``forward``, because ZeRO-3 gathers parameters only there.
     """
 
     def __init__(self, policy: PreTrainedModel, max_logits: int = MAX_LOGITS) -> None:
         super().__init__()
         self.policy = policy
-        self.max_logits = max_logits
+        self.projection = VocabularyProjection(policy.get_output_embeddings(), max_logits)
 
     def forward(self, ids: Tensor, loss_mask: Tensor, temperature: float = 1.0) -> Tensor:
         """Log-probs of the masked-in tokens.
@@ -45,25 +85,8 @@ class TokenLogProbs(nn.Module):
         """
         hidden = self.policy.base_model(input_ids=ids, use_cache=False).last_hidden_state
         wanted = loss_mask[:, 1:]
-        log_probs = self._project(hidden[:, :-1][wanted], ids[:, 1:][wanted], temperature)
+        log_probs = self.projection(hidden[:, :-1][wanted], ids[:, 1:][wanted], temperature)
         return torch.zeros(ids.shape, dtype=torch.float32, device=ids.device).masked_scatter(loss_mask, log_probs)
-
-    def _project(self, hidden: Tensor, targets: Tensor, temperature: float) -> Tensor:
-        """float32 ``[tokens]`` from hidden states ``[tokens, width]`` and targets int64 ``[tokens]``."""
-        rows = max(1, self.max_logits // self.policy.config.vocab_size)
-        if len(targets) <= rows:
-            return self._chunk(hidden, targets, temperature)
-        # Not the reentrant kind: gradient hooks of ZeRO must fire once per parameter, not once per chunk.
-        chunks = [
-            checkpoint(self._chunk, part, target, temperature, use_reentrant=False)
-            for part, target in zip(hidden.split(rows), targets.split(rows), strict=True)
-        ]
-        return torch.cat(chunks)
-
-    def _chunk(self, hidden: Tensor, targets: Tensor, temperature: float) -> Tensor:
-        logits = self.policy.get_output_embeddings()(hidden).float() / temperature
-        chosen: Tensor = logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
-        return chosen
 
 
 def load_policy(path: Path, dtype: torch.dtype, *, gradient_checkpointing: bool) -> PreTrainedModel:

@@ -46,6 +46,10 @@ class PolicySpec:
         zero_stage: 0 to 3.
         gradient_checkpointing: Trade a second forward pass for memory.
         threads: CPU threads of this rank.
+
+    Raises:
+        ValueError: bfloat16 without ZeRO, where DeepSpeed has no float32 buffer to add gradients up in, so that they
+            would depend on the split into micro-batches.
     """
 
     path: Path
@@ -53,6 +57,12 @@ class PolicySpec:
     zero_stage: int
     gradient_checkpointing: bool
     threads: int
+
+    def __post_init__(self) -> None:
+        if self.dtype == "bfloat16" and self.zero_stage == 0:
+            raise ValueError(
+                "learner.zero_stage: 0 with policy.dtype: bfloat16 would add up gradients in bfloat16; use stage 1"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def engine_config(optimizer: OptimizerConfig, zero_stage: int, dtype: torch.dtyp
         "zero_optimization": {"stage": zero_stage},
         "bf16": {"enabled": bfloat16},
     }
-    if bfloat16 and zero_stage > 0:
+    if bfloat16:
         # Sums over micro-batches in bfloat16 would depend on how the mini-batch was split.
         config["data_types"] = {"grad_accum_dtype": "fp32"}
     return config
@@ -82,6 +82,10 @@ def build_engine(module: nn.Module, optimizer: OptimizerConfig, zero_stage: int,
     """
     import deepspeed
 
+    from learners.model import VocabularyProjection
+
+    if zero_stage == 3:
+        deepspeed.utils.set_z3_leaf_modules(module, [VocabularyProjection])
     adamw = torch.optim.AdamW(
         module.parameters(),
         lr=optimizer.learning_rate,

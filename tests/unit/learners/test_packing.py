@@ -44,6 +44,7 @@ def test_every_sequence_arrives_exactly_once_and_whole(lengths, ranks, proximal)
             assert np.array_equal(batch.loss_mask[row, :length], origin.loss_mask)
             assert np.array_equal(batch.behaviour_log_probs[row, :length], origin.behaviour_log_probs)
             if proximal:
+                assert batch.proximal_log_probs is not None
                 assert np.array_equal(batch.proximal_log_probs[row, :length], origin.proximal_log_probs)
             else:
                 assert batch.proximal_log_probs is None

@@ -1,0 +1,58 @@
+"""Sequences for learners to learn from, and one learner of one rank for the tests of this folder."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from learners.group import LearnerGroup
+from learners.sequences import TrainingSequence
+from thor_ray.config import LearnerConfig
+from thor_ray.trajectory import GroupKind
+
+PROMPT = 4
+
+
+@pytest.fixture(scope="session")
+def policy(tiny_policies: Any) -> Path:
+    """A small policy with its tokenizer."""
+    path: Path = tiny_policies.taught
+    return path
+
+
+MakeSequences = Callable[..., list[TrainingSequence]]
+
+
+@pytest.fixture(scope="session")
+def make_sequences() -> MakeSequences:
+    """Ragged random sequences of both levels, the same for the same seed."""
+
+    def make(count: int, seed: int = 0, longest: int = 30) -> list[TrainingSequence]:
+        generator = np.random.default_rng(seed)
+        sequences = []
+        for index in range(count):
+            length = int(generator.integers(PROMPT + 4, longest + 1))
+            mask = np.arange(length) >= PROMPT
+            mask[PROMPT + 2 : PROMPT + 2 + int(generator.integers(0, 3))] = False
+            sequences.append(
+                TrainingSequence(
+                    ids=generator.integers(3, 60, length),
+                    loss_mask=mask,
+                    behaviour_log_probs=np.where(mask, generator.normal(-6, 1.5, length), 0).astype(np.float32),
+                    advantage=float(generator.normal()),
+                    level=GroupKind.STEP if index % 3 == 2 else GroupKind.EPISODE,
+                    group_uid=f"g{index // 4}",
+                )
+            )
+        return sequences
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def learner(ray_cluster: Any, policy: Path) -> Iterator[LearnerGroup]:
+    """One rank, ZeRO-2. Tests begin a stage of their own; weights live on from test to test."""
+    with LearnerGroup(policy, LearnerConfig(ranks=1, zero_stage=2, micro_batch_tokens=256)) as group:
+        yield group

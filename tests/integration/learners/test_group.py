@@ -1,0 +1,196 @@
+"""A learner of one rank learns, stands still, remembers and forgets as it should."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from learners.checkpoint import CheckpointError
+from learners.group import LearnerGroup, NonFiniteUpdateError
+from learners.sequences import TrainingSequence
+from thor_ray.config import LearnerConfig, ObjectiveConfig, OptimizerConfig
+from thor_ray.trajectory import GroupKind
+
+MakeSequences = Callable[..., list[TrainingSequence]]
+
+FAST = OptimizerConfig(learning_rate=3e-3)
+
+
+def weights(learner: LearnerGroup, path: Path) -> dict[str, torch.Tensor]:
+    learner.export(path)
+    return dict(AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).named_parameters())
+
+
+def assert_same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
+    assert left.keys() == right.keys()
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_supervised_learning_lowers_the_loss(learner: LearnerGroup, make_sequences: MakeSequences):
+    sequences = make_sequences(8)
+    learner.begin_sft(FAST, 30)
+    losses = [learner.sft(sequences)["loss"] for _ in range(30)]
+    assert losses[-1] < losses[0] / 3
+    assert learner.updates == 30
+
+
+def test_the_supervised_loss_is_the_mean_over_tokens_in_the_mask(learner: LearnerGroup, make_sequences: MakeSequences):
+    sequences = make_sequences(9, seed=1)
+    learner.begin_sft(OptimizerConfig(learning_rate=0), 1)
+    log_probs = np.concatenate(
+        [row[one.loss_mask] for row, one in zip(learner.log_probs(sequences), sequences, strict=True)]
+    )
+    metrics = learner.sft(sequences)
+    assert metrics["loss"] == pytest.approx(-log_probs.mean(), rel=1e-5)
+    assert metrics["tokens"] == len(log_probs)
+
+
+def test_reinforcement_makes_good_tokens_likelier_and_bad_ones_rarer(
+    learner: LearnerGroup, make_sequences: MakeSequences
+):
+    learner.begin_rl(ObjectiveConfig(), OptimizerConfig(learning_rate=3e-4), 4)
+    signed = [replace(one, advantage=1.0 if index % 2 else -1.0) for index, one in enumerate(make_sequences(6, seed=2))]
+    sequences = learner.with_proximal_log_probs(signed)
+    first = learner.update(sequences)
+    assert (first["ratio_min"], first["ratio_max"]) == pytest.approx((1, 1), abs=1e-5)
+    assert first["clip_fraction"] == 0
+    assert first["episode_tokens"] + first["step_tokens"] == first["tokens"]
+    for sequence, before, after in zip(
+        sequences, [one.proximal_log_probs for one in sequences], learner.log_probs(sequences), strict=True
+    ):
+        assert before is not None
+        assert (after.sum() - before.sum()) * sequence.advantage > 0
+
+
+@pytest.mark.parametrize("temperature", [0.6, 1.0, 1.2])
+def test_the_first_ratio_is_one_at_every_temperature(
+    learner: LearnerGroup, policy: Path, make_sequences: MakeSequences, temperature: float
+):
+    """Behaviour log-probs from plain transformers with the same weights stand for an engine that agrees."""
+    learner.begin_rl(ObjectiveConfig(), OptimizerConfig(learning_rate=0), 1, temperature)
+    model_path = policy.parent / f"ratio-{temperature}"
+    learner.export(model_path)
+    model = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32)
+    sequences = []
+    for one in make_sequences(5, seed=3):
+        with torch.no_grad():
+            logits = model(torch.tensor(one.ids)[None]).logits[0, :-1] / temperature
+        chosen = torch.log_softmax(logits, -1).gather(-1, torch.tensor(one.ids)[1:, None]).squeeze(-1)
+        behaviour = np.where(one.loss_mask, np.concatenate([[0.0], chosen.numpy()]), 0).astype(np.float32)
+        sequences.append(TrainingSequence(one.ids, one.loss_mask, behaviour, one.advantage, one.level, one.group_uid))
+    metrics = learner.update(sequences)
+    assert metrics["ratio_max"] == pytest.approx(1, abs=1e-4)
+    assert metrics["ratio_min"] == pytest.approx(1, abs=1e-4)
+    assert metrics["mismatch_max_abs"] < 1e-4
+
+
+def test_learning_rate_zero_leaves_every_bit_in_place(
+    learner: LearnerGroup, make_sequences: MakeSequences, tmp_path: Path
+):
+    still = OptimizerConfig(learning_rate=0, weight_decay=0.1)
+    learner.begin_rl(ObjectiveConfig(), still, 5)
+    before = weights(learner, tmp_path / "before")
+    sequences = make_sequences(7, seed=4)
+    losses = {learner.update(sequences)["loss"] for _ in range(5)}
+    assert len(losses) == 1
+    assert_same(before, weights(learner, tmp_path / "after"))
+
+
+def test_masked_tokens_teach_nothing(learner: LearnerGroup, make_sequences: MakeSequences):
+    """What stands at masked-out positions at the end, after which nothing is predicted, leaves no trace."""
+    learner.begin_sft(OptimizerConfig(learning_rate=0), 2)
+    (one,) = make_sequences(1, seed=5)
+    mask = one.loss_mask.copy()
+    mask[-4:] = False
+    norms = []
+    for last in (7, 11):
+        ids = one.ids.copy()
+        ids[-4:] = last
+        norms.append(
+            learner.sft([TrainingSequence(ids, mask, one.behaviour_log_probs, 0.0, one.level, "g")])["grad_norm"]
+        )
+    assert norms[0] == pytest.approx(norms[1], rel=1e-6)
+
+
+def train(learner: LearnerGroup, make_sequences: MakeSequences, first: int, last: int) -> list[float]:
+    return [learner.update(make_sequences(6, seed=seed))["loss"] for seed in range(first, last)]
+
+
+def test_a_checkpoint_goes_on_exactly_where_it_was_taken(
+    learner: LearnerGroup, make_sequences: MakeSequences, tmp_path: Path
+):
+    schedule = OptimizerConfig(learning_rate=1e-3, schedule="linear", warmup_updates=2)
+    learner.begin_rl(ObjectiveConfig(), schedule, 8)
+    train(learner, make_sequences, 0, 4)
+    learner.save(tmp_path / "checkpoint")
+    expected = train(learner, make_sequences, 4, 8)
+    expected_weights = weights(learner, tmp_path / "expected")
+
+    learner.begin_rl(ObjectiveConfig(), schedule, 8)
+    learner.load(tmp_path / "checkpoint")
+    assert learner.updates == 4
+    assert train(learner, make_sequences, 4, 8) == expected
+    assert_same(expected_weights, weights(learner, tmp_path / "resumed"))
+
+
+def test_saving_again_replaces_the_checkpoint_and_leaves_nothing_else(learner: LearnerGroup, tmp_path: Path):
+    learner.begin_sft(FAST, 1)
+    for _ in range(2):
+        learner.save(tmp_path / "checkpoint")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_what_is_no_checkpoint_is_refused(learner: LearnerGroup, tmp_path: Path):
+    learner.begin_sft(FAST, 1)
+    with pytest.raises(CheckpointError, match="not a checkpoint"):
+        learner.load(tmp_path)
+
+
+def test_the_same_seed_gives_the_same_losses(learner: LearnerGroup, make_sequences: MakeSequences, tmp_path: Path):
+    histories = []
+    learner.begin_rl(ObjectiveConfig(), FAST, 4)
+    learner.save(tmp_path / "start")
+    for _ in range(2):
+        learner.begin_rl(ObjectiveConfig(), FAST, 4)
+        learner.load(tmp_path / "start")
+        histories.append(train(learner, make_sequences, 10, 13))
+    assert histories[0] == histories[1]
+
+
+def test_an_export_is_a_model_directory_with_its_tokenizer(
+    learner: LearnerGroup, policy: Path, make_sequences: MakeSequences, tmp_path: Path
+):
+    learner.begin_sft(FAST, 1)
+    learner.sft(make_sequences(4))
+    learner.export(tmp_path / "export")
+    exported = AutoTokenizer.from_pretrained(tmp_path / "export")
+    assert exported.get_vocab() == AutoTokenizer.from_pretrained(policy).get_vocab()
+    (one,) = make_sequences(1, seed=6)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "export", dtype=torch.float32)
+    with torch.no_grad():
+        logits = model(torch.tensor(one.ids)[None]).logits[0, :-1]
+    chosen = torch.log_softmax(logits, -1).gather(-1, torch.tensor(one.ids)[1:, None]).squeeze(-1).numpy()
+    (ours,) = learner.log_probs([one])
+    np.testing.assert_allclose(ours[one.loss_mask], chosen[one.loss_mask[1:]], atol=1e-5)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_groups(
+    learner: LearnerGroup, make_sequences: MakeSequences, tmp_path: Path
+):
+    learner.begin_rl(ObjectiveConfig(dual_clip=None), OptimizerConfig(learning_rate=0), 1)
+    learner.save(tmp_path / "sane")
+    (one,) = make_sequences(1)
+    hopeless = np.where(one.loss_mask, -1e4, 0).astype(np.float32)
+    broken = TrainingSequence(one.ids, one.loss_mask, hopeless, -1.0, GroupKind.EPISODE, "bad-group")
+    with pytest.raises(NonFiniteUpdateError, match="bad-group"):
+        learner.update([broken])
+    learner.load(tmp_path / "sane")
+
+
+def test_bfloat16_without_zero_is_refused_before_anything_starts(policy: Path):
+    with pytest.raises(ValueError, match="use stage 1"):
+        LearnerGroup(policy, LearnerConfig(zero_stage=0), "bfloat16")

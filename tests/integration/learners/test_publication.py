@@ -1,0 +1,127 @@
+"""Weights reach other processes, bit by bit, and a receiver that does not serve them is noticed (invariant 8).
+
+The receiver is a second model in an actor of its own, which answers probes by its own forward pass.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import torch
+
+from learners.group import LearnerGroup
+from learners.publish import WeightMismatchError
+from learners.sequences import TrainingSequence
+from thor_ray.config import LearnerConfig, ObjectiveConfig, OptimizerConfig
+from thor_ray.weights import WeightManifest, WeightReceipt, checksum, combined_checksum, unpack_bucket
+
+# Ray's workers cannot import test modules.
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+MakeSequences = Callable[..., list[TrainingSequence]]
+BUCKET_BYTES = 200_000
+
+
+class Receiver:
+    """Serves a model as an engine would.
+
+    Faults: ``stale`` loads nothing, ``corrupt`` flips a byte, ``partial`` forgets a parameter.
+    """
+
+    def __init__(self, path: Path) -> None:
+        from transformers import AutoModelForCausalLM
+
+        torch.set_num_threads(1)
+        self.model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+        self.fault: str | None = None
+
+    def fail_with(self, fault: str | None) -> None:
+        self.fault = fault
+
+    def update_weights(self, buckets: Sequence[Any], manifest: WeightManifest) -> WeightReceipt:
+        assert all(isinstance(bucket, ray.ObjectRef) for bucket in buckets), "bytes came through the driver"
+        parameters = dict(self.model.named_parameters())
+        checksums = []
+        for reference, bucket in zip(buckets, manifest.buckets, strict=True):
+            payload = ray.get(reference).copy()
+            if self.fault == "corrupt":
+                payload[7] ^= 1
+            checksums.append(checksum(payload))
+            if self.fault == "stale":
+                continue
+            for name, tensor in unpack_bucket(torch.from_numpy(payload), bucket):
+                if not (self.fault == "partial" and name.endswith("layers.0.self_attn.q_proj.weight")):
+                    parameters[name].data.copy_(tensor)
+        return WeightReceipt(manifest.version, combined_checksum(checksums), 0.0)
+
+    def probe(self, sequences: list[list[int]]) -> list[list[float]]:
+        answers = []
+        for ids in sequences:
+            with torch.no_grad():
+                log_probs = torch.log_softmax(self.model(torch.tensor([ids])).logits[0, :-1], -1)
+            answers.append(log_probs.gather(-1, torch.tensor(ids)[1:, None]).squeeze(-1).tolist())
+        return answers
+
+    def digest(self) -> str:
+        return checksum(b"".join(parameter.detach().numpy().tobytes() for parameter in self.model.parameters()))
+
+
+@pytest.fixture(scope="module")
+def receivers(ray_cluster: Any, tiny_policies: Any) -> Iterator[list[Any]]:
+    """Two receivers that start with other weights than the learner."""
+    actors = [ray.remote(Receiver).options(num_cpus=0.5).remote(tiny_policies.other) for _ in range(2)]
+    yield actors
+    for actor in actors:
+        ray.kill(actor)
+
+
+def test_every_publication_arrives_is_verified_and_counted(
+    learner: LearnerGroup, receivers: list[Any], make_sequences: MakeSequences
+):
+    learner.begin_rl(ObjectiveConfig(), OptimizerConfig(learning_rate=1e-2), 10)
+    checksums = []
+    served = learner.version
+    for version in range(served + 1, served + 4):
+        publication = learner.publish(receivers, BUCKET_BYTES)
+        assert publication.version == learner.version == version
+        assert publication.max_logprob_gap < 1e-4
+        assert len(set(ray.get([receiver.digest.remote() for receiver in receivers]))) == 1
+        checksums.append(publication.checksum)
+        learner.update(make_sequences(5, seed=version))
+    assert len(set(checksums)) == 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [("stale", "does not serve the weights"), ("partial", "does not serve the weights"), ("corrupt", "checksum")],
+)
+def test_a_receiver_that_does_not_serve_what_was_sent_stops_the_run(
+    learner: LearnerGroup, receivers: list[Any], make_sequences: MakeSequences, fault: str, message: str
+):
+    learner.begin_rl(ObjectiveConfig(), OptimizerConfig(learning_rate=1e-2), 10)
+    learner.update(make_sequences(5))
+    version = learner.version
+    ray.get(receivers[1].fail_with.remote(fault))
+    with pytest.raises(WeightMismatchError, match=f"engine 1 .*{message}"):
+        learner.publish(receivers, BUCKET_BYTES)
+    ray.get(receivers[1].fail_with.remote(None))
+    assert learner.version == version
+
+
+def test_a_publication_to_nobody_is_refused(learner: LearnerGroup):
+    with pytest.raises(ValueError, match="no engines"):
+        learner.publish([])
+
+
+def test_sharded_weights_are_published_whole(
+    receivers: list[Any], policy: Path, tiny_policies: Any, make_sequences: MakeSequences
+):
+    with LearnerGroup(policy, LearnerConfig(ranks=2, zero_stage=3, micro_batch_tokens=128)) as sharded:
+        sharded.begin_sft(OptimizerConfig(learning_rate=1e-3), 2)
+        sharded.sft(make_sequences(6))
+        publication = sharded.publish(receivers, BUCKET_BYTES)
+        assert publication.max_logprob_gap < 1e-4
+        assert publication.nbytes > BUCKET_BYTES

@@ -1,0 +1,230 @@
+"""However many ranks, micro-batches and ZeRO stages: the same gradients and the same training (invariant 9).
+
+The reference is a plain torch loop over single sequences, written from the equations.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import ray
+import torch
+from ray.util.placement_group import remove_placement_group
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from learners.packing import MicroBatch, plan
+from learners.ranks import place, start, wait_all
+from learners.sequences import TrainingSequence, token_counts
+from learners.worker import LearnerWorker, PolicySpec
+from learners.zero import Rendezvous
+from thor_ray.config import ObjectiveConfig, OptimizerConfig
+from thor_ray.objectives import TokenCounts, denominators
+from thor_ray.trajectory import GroupKind
+
+# Ray's workers cannot import test modules.
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+OBJECTIVE = ObjectiveConfig(episode_weight=1.0, step_weight=0.5, nll_weight=0.1)
+OPTIMIZER = OptimizerConfig(learning_rate=1e-3, warmup_updates=2, weight_decay=0.1, max_grad_norm=0.5)
+TIMEOUT = 120.0
+
+Gradients = dict[str, npt.NDArray[np.float32]]
+
+
+class ProbedWorker(LearnerWorker):
+    """A rank that can change its ZeRO stage without a new process, and shows what it holds."""
+
+    def restart(self, zero_stage: int, dtype: str) -> None:
+        from learners.model import load_policy
+
+        assert self._spec is not None
+        if self._engine is not None:
+            self._engine.destroy()
+            self._engine = None
+        self._spec = replace(self._spec, zero_stage=zero_stage, dtype=dtype)
+        self._policy = load_policy(self._spec.path, getattr(torch, dtype), gradient_checkpointing=False)
+        self.configure_optimizer(OPTIMIZER, total_updates=10, temperature=1.0)
+
+    def limit_logits(self, max_logits: int) -> None:
+        self._engine.module.projection.max_logits = max_logits
+
+    def gradients(self, micro_batches: tuple[MicroBatch, ...], divisors: dict[GroupKind, TokenCounts]) -> Gradients:
+        from deepspeed.utils import safe_get_full_grad
+
+        self._accumulate(
+            micro_batches, lambda log_probs, batch: self._policy_loss(log_probs, batch, divisors, OBJECTIVE)[0]
+        )
+        return {
+            name: safe_get_full_grad(parameter).float().cpu().numpy().copy()
+            for name, parameter in self._engine.module.policy.named_parameters()
+        }
+
+    def parameters(self) -> Gradients:
+        from learners.zero import full_parameters
+
+        return {
+            name: parameter.float().cpu().numpy().copy()
+            for name, parameter in full_parameters(self._engine.module.policy)
+        }
+
+
+class Ranks:
+    """Driver of some probed workers."""
+
+    def __init__(self, count: int, policy: Path) -> None:
+        self.placement = place(count, 1, 0)
+        self.workers = [start(ProbedWorker, self.placement, rank=rank, cpus=1, gpus=0) for rank in range(count)]
+        address, port = ray.get(self.workers[0].endpoint.remote())
+        spec = PolicySpec(policy, "float32", 0, gradient_checkpointing=False, threads=1)
+        self.ready = [
+            worker.setup.remote(Rendezvous(rank, count, address, port), spec, TIMEOUT)
+            for rank, worker in enumerate(self.workers)
+        ]
+
+    def call(self, method: str, *arguments: Any) -> list[Any]:
+        return wait_all([getattr(worker, method).remote(*arguments) for worker in self.workers], "rank", TIMEOUT)
+
+    def call_each(self, method: str, shares: tuple[Any, ...], *arguments: Any) -> list[Any]:
+        calls = zip(self.workers, shares, strict=True)
+        return wait_all([getattr(worker, method).remote(share, *arguments) for worker, share in calls], "rank", TIMEOUT)
+
+    def gradients(self, sequences: list[TrainingSequence], budget: int) -> Gradients:
+        shares = plan(sequences, ranks=len(self.workers), micro_batch_tokens=budget)
+        answers = self.call_each("gradients", shares, denominators(token_counts(sequences), OBJECTIVE.denominator))
+        for other in answers[1:]:
+            for name, gradient in other.items():
+                np.testing.assert_array_equal(gradient, answers[0][name])
+        gradients: Gradients = answers[0]
+        return gradients
+
+    def update(self, sequences: list[TrainingSequence], budget: int) -> tuple[float, float]:
+        """Loss and gradient norm of one optimizer step."""
+        shares = plan(sequences, ranks=len(self.workers), micro_batch_tokens=budget)
+        divisors = denominators(token_counts(sequences), OBJECTIVE.denominator)
+        results = self.call_each("update_rl", shares, divisors, OBJECTIVE)
+        return sum(result.loss for result in results), results[0].grad_norm
+
+    def close(self) -> None:
+        for worker in self.workers:
+            ray.kill(worker)
+        remove_placement_group(self.placement)
+
+
+@pytest.fixture(scope="module")
+def ranks(ray_cluster: Any, policy: Path) -> Iterator[dict[int, Ranks]]:
+    """Groups of one and of two ranks; their slow start runs at the same time."""
+    groups = {count: Ranks(count, policy) for count in (1, 2)}
+    for group in groups.values():
+        wait_all(group.ready, "rank", TIMEOUT)
+    yield groups
+    for group in groups.values():
+        group.close()
+
+
+def reference_loss(model: Any, sequences: list[TrainingSequence]) -> Tensor:
+    """Equations 4, 5 and 10, one sequence at a time, without padding."""
+    total = torch.zeros(())
+    for level, weight in ((GroupKind.EPISODE, 1.0), (GroupKind.STEP, 0.5)):
+        policy, nll = [], []
+        for sequence in (one for one in sequences if one.level is level):
+            logits = model(torch.tensor(sequence.ids)[None]).logits[0, :-1]
+            chosen = torch.log_softmax(logits, -1).gather(-1, torch.tensor(sequence.ids)[1:, None]).squeeze(-1)
+            mask = torch.tensor(sequence.loss_mask[1:])
+            log_probs, a = chosen[mask], sequence.advantage
+            ratio = (log_probs - torch.tensor(sequence.behaviour_log_probs[1:])[mask]).exp()
+            gain = torch.minimum(ratio * a, ratio.clamp(0.8, 1.28) * a)
+            policy.append(-(gain.clamp(min=3 * a) if a < 0 else gain))
+            if a > 0:
+                nll.append(-log_probs)
+        total = total + weight * (torch.cat(policy).mean() + 0.1 * torch.cat(nll).mean())
+    return total
+
+
+@pytest.fixture(scope="module")
+def sequences(make_sequences: Callable[..., list[TrainingSequence]]) -> list[TrainingSequence]:
+    return make_sequences(11, longest=40)
+
+
+@pytest.fixture(scope="module")
+def reference_gradients(policy: Path, sequences: list[TrainingSequence]) -> Gradients:
+    model = AutoModelForCausalLM.from_pretrained(policy, dtype=torch.float32)
+    reference_loss(model, sequences).backward()
+    return {name: parameter.grad.numpy() for name, parameter in model.named_parameters()}
+
+
+@pytest.fixture(scope="module")
+def reference_training(policy: Path, sequences: list[TrainingSequence]) -> list[tuple[float, float]]:
+    """Losses and gradient norms of four updates with torch alone."""
+    model = AutoModelForCausalLM.from_pretrained(policy, dtype=torch.float32)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, weight_decay=0.1)
+    history = []
+    for rate in (5e-4, 1e-3, 1e-3, 1e-3):
+        loss = reference_loss(model, sequences)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.step()
+        optimizer.zero_grad()
+        history.append((loss.item(), norm.item()))
+    return history
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_gradients_depend_on_neither_ranks_nor_stage_nor_micro_batches(
+    ranks, sequences, reference_gradients, stage, count
+):
+    group = ranks[count]
+    scale = max(float(np.abs(gradient).max()) for gradient in reference_gradients.values())
+    # One micro-batch; several; as many as sequences, of which two ranks have 6 and 5, so that one takes filler.
+    for budget in (4096, 96, 40):
+        group.call("restart", stage, "float32")
+        found = group.gradients(sequences, budget)
+        assert found.keys() == reference_gradients.keys()
+        for name, gradient in found.items():
+            np.testing.assert_allclose(gradient, reference_gradients[name], rtol=1e-4, atol=1e-5 * scale, err_msg=name)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_training_is_that_of_plain_torch(ranks, sequences, reference_training, stage, count):
+    group = ranks[count]
+    group.call("restart", stage, "float32")
+    # Several chunks of the vocabulary projection, and not the same number on every rank.
+    group.call("limit_logits", 2000)
+    history = [group.update(sequences, 96) for _ in reference_training]
+    np.testing.assert_allclose(history, reference_training, rtol=2e-4)
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_bfloat16_trains_near_float32(ranks, sequences, reference_training, stage):
+    group = ranks[2]
+    group.call("restart", stage, "bfloat16")
+    history = [group.update(sequences, 96) for _ in reference_training]
+    np.testing.assert_allclose(history[0], reference_training[0], rtol=0.01)
+    np.testing.assert_allclose([loss for loss, _ in history], [loss for loss, _ in reference_training], rtol=0.05)
+
+
+@pytest.mark.parametrize("stage", [0, 3])
+def test_a_new_stage_keeps_the_weights_and_forgets_the_optimizer(ranks, sequences, stage):
+    group = ranks[2]
+    group.call("restart", stage, "float32")
+    for _ in range(2):
+        group.update(sequences, 96)
+    before = group.call("parameters")[0]
+    group.call("configure_optimizer", OPTIMIZER, 10, 1.0)
+    after = group.call("parameters")
+    for rank in after:
+        for name, parameter in rank.items():
+            np.testing.assert_array_equal(parameter, before[name])
+    # AdamW without memory moves each parameter by at most the learning rate (plus decay), here half of it: warm-up.
+    group.update(sequences, 96)
+    moved = group.call("parameters")[0]
+    largest = max(float(np.abs(moved[name] - before[name] * (1 - 5e-5)).max()) for name in before)
+    assert largest == pytest.approx(5e-4, rel=1e-2)
