@@ -1,6 +1,6 @@
 # Two commands on a fresh machine: `make smoke`, then look at runs/smoke/report.html. `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help setup smoke test test-unit test-integration lint format lock clean
+.PHONY: help setup smoke test test-unit test-integration bench lint format lock clean
 
 VENV := $(or $(THOR_VENV),.venv)
 BIN := $(VENV)/bin
@@ -25,6 +25,9 @@ test-unit: ## Run the unit tests, in parallel
 
 test-integration: ## Run the tests with real Ray, vLLM, DeepSpeed and sandbox, one after the other
 	@$(PYTEST) tests/integration tests/e2e $(ARGS)
+
+bench: setup ## Measure speed, side by side
+	@set -e; for bench in benches/*.py; do echo "== $$bench"; $(BIN)/python "$$bench"; done
 
 lint: setup ## Check style, formatting, types and import contracts
 	@$(BIN)/ruff check .

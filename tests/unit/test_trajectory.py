@@ -56,6 +56,7 @@ def test_the_loss_sees_exactly_what_the_policy_sampled(steps):
     assert np.array_equal(trajectory.loss_mask(), trajectory.versions != NO_VERSION)
     assert np.array_equal(trajectory.loss_mask(), trajectory.log_probs != 0)
     for step, (_, _, observation, _) in zip(trajectory.steps, steps, strict=True):
+        assert step.observation is not None
         assert list(trajectory.ids[step.observation.start : step.observation.end]) == observation
 
 
