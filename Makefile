@@ -24,7 +24,7 @@ test-unit: ## Run the unit tests, in parallel
 	@$(PYTEST) tests/unit -n auto --maxprocesses=8 --timeout=120 $(ARGS)
 
 test-integration: ## Run the tests with real Ray, vLLM, DeepSpeed and sandbox, one after the other
-	@$(PYTEST) tests/integration tests/e2e $(ARGS)
+	@$(PYTEST) $(wildcard tests/integration tests/e2e) $(ARGS)
 
 bench: setup ## Measure speed, side by side
 	@set -e; for bench in benches/*.py; do echo "== $$bench"; $(BIN)/python "$$bench"; done
