@@ -1,15 +1,12 @@
 """A shared sandbox, and the check that no test leaves a process or a descriptor behind."""
 
 import os
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
 from sandbox import Sandbox
-
-PATIENCE_SECONDS = 5.0
+from tests.integration.sandbox.processes import children, count_descriptors, eventually, grandchildren
 
 
 @pytest.fixture(scope="session")
@@ -26,43 +23,3 @@ def _nothing_is_left(box: Sandbox) -> Iterator[None]:
     assert eventually(lambda: (count_descriptors(), len(children(os.getpid()))) <= before), (
         f"(descriptors, processes): {before} before, {count_descriptors(), len(children(os.getpid()))} now"
     )
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    """Whether the condition comes true soon, however loaded the machine is."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
-
-
-def count_descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def children(pid: int) -> list[int]:
-    found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            found += [int(child) for child in task.read_text().split()]
-        except OSError:
-            continue  # that thread has just ended
-    return found
-
-
-def grandchildren(pid: int) -> list[int]:
-    return [grandchild for child in children(pid) for grandchild in children(child)]
-
-
-def command_line(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_text()
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process exists and is more than an entry that its parent has not read yet."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False

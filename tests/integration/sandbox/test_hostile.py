@@ -12,8 +12,8 @@ import pytest
 
 from sandbox import Sandbox, Status
 
-OVERRUN_SECONDS = 1.0
-LIMIT_SECONDS = 1.0
+OVERRUN_SECONDS = 1.0  # what every call promises, on a machine as loaded as it may be
+LIMIT_SECONDS = 0.6
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from sandbox import Limits, Sandbox, SandboxError, SandboxUnavailable, Status
-from tests.integration.sandbox.conftest import children, command_line, eventually, grandchildren, is_alive
+from sandbox.inside import landlock
+from tests.integration.sandbox.processes import children, command_line, eventually, grandchildren, is_alive
 
 ROOT = Path(__file__).parents[3]
 
@@ -69,6 +70,23 @@ async def test_cancelling_a_queued_await_means_that_it_never_runs():
         queued.cancel()
         assert (await busy).status is Status.OK
         assert (await sandbox.arun("print(1)")).status is Status.OK
+
+
+def test_interrupting_a_call_kills_the_program(box):
+    class InterruptError(Exception):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise InterruptError
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(InterruptError):
+            box.run("while True: pass", timeout=60)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert eventually(lambda: not grandchildren(os.getpid()))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
@@ -263,13 +281,48 @@ def test_a_machine_without_landlock_is_refused_by_default_and_honest_otherwise()
             with Sandbox(workers=1, preload=(), min_level=0, allow_insecure=True) as sandbox:
                 result = sandbox.run("print(6 * 7)")
                 print(result.stdout.strip(), int(result.isolation.level), result.isolation.shortfalls)
+                print(sandbox.run("print(open('/proc/self/status').read())").stdout)
         """)
     )
-    refusals, insecure = output.splitlines()[:2], output.splitlines()[2:]
+    refusals, insecure, privileges = output.splitlines()[:2], output.splitlines()[2:3], output.splitlines()[3:]
     assert all(
         line.startswith("refused:") and "Landlock" in line and "allow_insecure=True" in line for line in refusals
     )
     assert insecure[0].startswith("42 0 ('Landlock version 3 is needed")
+    fields = dict(line.split(":\t") for line in privileges if ":\t" in line)
+    assert {fields[name].strip("0") for name in ("CapEff", "CapPrm", "CapInh", "CapAmb")} == {""}
+    assert fields["NoNewPrivs"] == "1"
+
+
+@pytest.mark.skipif(landlock.abi_version() < 6, reason="Landlock scopes signals from version 6 on")
+def test_landlock_holds_alone_even_where_the_filter_would_refuse_first(tmp_path):
+    """Two layers close the same doors; this one is tried without the other."""
+    output = run_script(f"""
+        import os, socket
+        from sandbox.inside import kernel, landlock
+        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+        scratch = os.open({str(tmp_path)!r}, os.O_PATH)
+        os.chdir({str(tmp_path)!r})
+        listener = socket.create_server(("127.0.0.1", 0))
+        landlock.confine(landlock.abi_version(), landlock.open_directories(["/usr/lib"]), scratch)
+        open("inside", "w").close()
+        doors = [
+            lambda: os.kill(os.getppid(), 0),
+            lambda: socket.create_connection(listener.getsockname()),
+            lambda: open("/etc/passwd"),
+            lambda: open("/usr/lib/new", "w"),
+            lambda: os.mkfifo("fifo"),
+            lambda: os.listdir("/"),
+        ]
+        for door in doors:
+            try:
+                door()
+            except PermissionError:
+                print("closed")
+            else:
+                print("open")
+    """)
+    assert output.split() == ["closed"] * 6
 
 
 def test_works_as_a_plain_user_without_privileges():
