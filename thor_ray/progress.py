@@ -165,7 +165,7 @@ def percent(share: float | None) -> str:
 
 def policy_label(name: str) -> str:
     """How people call an evaluated policy of the report."""
-    return {"rl": "RL", "rl_self_correction": "RL + self-correction"}.get(name, name.replace("_", " "))
+    return {"rl": "RL", "rl_self_correction": "RL + correction"}.get(name, name.replace("_", " "))
 
 
 def claim_text(claim: Mapping[str, Any]) -> str:
