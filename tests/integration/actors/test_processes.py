@@ -1,0 +1,104 @@
+"""No way for an actor or a driver to end leaves a process behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import ray
+
+from actors.placement import ClusterError, start_rollout_actors, stop_rollout_actors
+from thor_ray.config import Recipe
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)
+
+
+def pid_of(actor: Any) -> int:
+    pid: int = ray.get(actor.__ray_call__.remote(lambda _: os.getpid()))
+    return pid
+
+
+def gone(processes: list[psutil.Process], seconds: float = 15.0) -> bool:
+    """Whether all of them ended; one whose parent does not wait for it counts as ended."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not any(
+            p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes if psutil.pid_exists(p.pid)
+        ):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_closed_and_killed_actors_leave_no_process(ray_cluster: Any, tiny_policies: Any, recipe: Recipe) -> None:
+    two = recipe.model_copy(update={"engine": recipe.engine.model_copy(update={"actors": 2})})
+    closed, killed = start_rollout_actors(two, str(tiny_policies.taught))
+    for actor in (closed, killed):
+        names = " ".join(" ".join([process.name(), *process.cmdline()]) for process in descendants(pid_of(actor)))
+        assert "EngineCore" in names
+        assert "zygote" in names
+
+    # Python's own resource tracker stays as long as the actor's process, which close() does not end.
+    children = [each for each in descendants(pid_of(closed)) if "resource_tracker" not in " ".join(each.cmdline())]
+    ray.get(closed.close.remote(), timeout=60)
+    assert gone(children)
+    assert ray.get(killed.ready.remote()) == 0
+
+    pid = pid_of(killed)
+    children = descendants(pid)
+    os.kill(pid, signal.SIGKILL)
+    assert gone(children)
+    stop_rollout_actors([closed], close_seconds=0)
+
+
+def test_what_the_cluster_cannot_give_is_refused_at_once(ray_cluster: Any, recipe: Recipe) -> None:
+    many = recipe.model_copy(update={"engine": recipe.engine.model_copy(update={"actors": 99})})
+    with pytest.raises(ClusterError, match=r"99 rollout actors need 99 CPU, the cluster has \d+; lower engine.actors"):
+        start_rollout_actors(many, "nowhere")
+
+
+DRIVER = """
+import os, sys, time
+from pathlib import Path
+import psutil, ray
+from actors.placement import RayCluster
+
+if __name__ == "__main__":
+    with RayCluster(cpus=2, temp_dir=Path(sys.argv[1])) as cluster:
+        assert cluster.is_own and cluster.dashboard_url.startswith("http://127.0.0.1:")
+        ray.get(ray.remote(lambda: os.getpid()).remote())
+        print(*(process.pid for process in psutil.Process().children(recursive=True)), flush=True)
+        time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_cluster_of_our_own_ends_with_its_driver(how: signal.Signals, tmp_path: Path) -> None:
+    script = tmp_path / "driver.py"
+    script.write_text(textwrap.dedent(DRIVER))
+    temp_dir = Path(f"/tmp/ray-{os.getpid()}-{how.value}")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    driver = subprocess.Popen(
+        [sys.executable, str(script), str(temp_dir)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment | {"PYTHONPATH": str(Path.cwd())},
+        text=True,
+    )
+    assert driver.stdout is not None
+    processes = [psutil.Process(int(pid)) for pid in driver.stdout.readline().split()]
+    assert len(processes) >= 3
+    driver.send_signal(how)
+    driver.wait(timeout=60)
+    assert gone(processes, seconds=30)
+    driver.stdout.close()
