@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import weakref
 from collections.abc import Callable, Iterable, Sequence
@@ -155,6 +154,8 @@ class Sandbox:
             TypeError, ValueError: bad arguments.
             SandboxError: the sandbox is not open.
         """
+        import asyncio  # late: half of what importing this package would cost
+
         job, future = self._prepare(Request(code, timeout, seed))
         supervisor = self._submit([(job, future)])
         try:
@@ -172,11 +173,15 @@ class Sandbox:
         self.close()
 
     async def __aenter__(self) -> Self:
+        import asyncio
+
         return await asyncio.to_thread(self.start)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        import asyncio
+
         await asyncio.to_thread(self.close)
 
     def _require_open(self) -> Supervisor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from dataclasses import dataclass
 
 from sandbox.limits import check_timeout
@@ -39,4 +39,4 @@ class Request:
 
     def drawn_seed(self) -> int:
         """The seed, or a fresh one."""
-        return secrets.randbelow(MAX_SEED + 1) if self.seed is None else self.seed
+        return int.from_bytes(os.urandom(4), "little") if self.seed is None else self.seed
