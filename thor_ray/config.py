@@ -63,7 +63,7 @@ class SandboxConfig(Section):
     workers: int = Field(1, ge=1, description="Warm processes per rollout actor from which executions fork.")
     timeout_seconds: float = Field(5.0, gt=0, le=60, description="Wall time of one execution.")
     memory_mib: int = Field(512, ge=16, description="Memory of one execution above the warm process's own.")
-    preload: tuple[str, ...] = Field(("sympy",), description="Modules imported once, before forking.")
+    preload: tuple[str, ...] = Field(("numpy", "sympy"), description="Modules imported once, before forking.")
 
 
 class EngineConfig(Section):
