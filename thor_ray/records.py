@@ -63,11 +63,6 @@ class Stage(StrEnum):
         """Whether failed steps are resampled (spec F.1); evaluations only."""
         return self.value.endswith("_self_correction")
 
-    @property
-    def evaluated(self) -> str | None:
-        """What an evaluation judged (``base``, ``rl_self_correction``), ``None`` for the other stages."""
-        return self.value.removeprefix("evaluate_") if self.value.startswith("evaluate_") else None
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learned:

@@ -130,7 +130,9 @@ class RunDirectory:
         try:
             return RunState.from_json(json.loads(self.progress_file.read_text(encoding="utf-8")))
         except FileNotFoundError:
-            raise RunNotFoundError(f"{self.path} is not a run directory: it has no progress.json") from None
+            raise RunNotFoundError(
+                f"{self.path} is not a run directory: it has no progress.json", "start it without --resume"
+            ) from None
         except (ValueError, KeyError, TypeError) as error:
             raise RecordFormatError(
                 f"{self.progress_file} cannot be read: {error}", "read it with the version that wrote it"

@@ -93,3 +93,30 @@ def test_pretraining_does_not_replace_what_is_no_model(tmp_path):
     assert "holds no pretrained base" in done.stderr
     assert "Traceback" not in done.stderr
     assert (tmp_path / "thesis" / "chapter.tex").exists()
+
+
+def test_a_dry_run_prints_the_plan_and_starts_nothing(tmp_path):
+    done = thor(tmp_path, "smoke", "--dry-run", "--quick")
+    assert done.returncode == 0, done.stderr
+    assert "3 rounds" in done.stdout
+    assert "600 train, 32 held out" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "--problems", "broken.jsonl"), "broken.jsonl:2: not JSON"),
+        (("train", "--problems", "none.jsonl"), "none.jsonl: no such problem file"),
+        (("train", "--model", "no-model"), "there is no model directory no-model"),
+        (("sft", "none.parquet"), "there is no demonstrations none.parquet"),
+        (("smoke", "--set", "rl.sampling.top_p=0.9"), "rl.sampling needs top_p: 1"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_started(tmp_path, arguments, message):
+    (tmp_path / "broken.jsonl").write_text('{"problem": "1 + 1?", "answer": "2"}\nnot json\n')
+    done = thor(tmp_path, *arguments, "--dry-run")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.jsonl"]

@@ -4,15 +4,19 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import thor_ray.cli.app as cli
 from tests.support.runs import write_run
 from thor_ray.cli.configuration import schema_rows
+from thor_ray.cli.runs import Launch, resolve
 from thor_ray.config import Recipe, recipe_names
 from thor_ray.errors import UserError
+from thor_ray.runlog import RunLog
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +139,39 @@ def test_an_error_of_the_user_survives_pickling():
     error = pickle.loads(pickle.dumps(UserError("the file is missing", "make one")))
     assert (error.message, error.remedy) == ("the file is missing", "make one")
     assert str(error) == "the file is missing\nmake one"
+
+
+def launch(**changes: Any) -> Launch:
+    plain = Launch("smoke", "smoke", (), None, None, resume=False, overwrite=False, dry_run=False)
+    return replace(plain, **changes)
+
+
+def test_a_launch_says_where_the_run_lies():
+    assert resolve(launch())[1] == Path("runs/smoke")
+    recipe, path = resolve(launch(name="2026", overrides=("seed=4",)))
+    assert (recipe.name, recipe.seed, path) == ("2026", 4, Path("runs/2026"))
+    assert resolve(launch(name="a", run_dir=Path("/elsewhere")))[1] == Path("/elsewhere")
+
+
+def test_a_run_that_is_resumed_keeps_its_recipe(tmp_path):
+    stored = Recipe(name="r", seed=11)
+    RunLog.create(tmp_path / "r", stored, "smoke").__exit__(None, None, None)
+    assert resolve(launch(run_dir=tmp_path / "r", resume=True))[0] == stored
+    asked, path = resolve(launch(run_dir=tmp_path / "r", resume=True, overrides=("seed=12",)))
+    with pytest.raises(UserError, match="seed is 11, not 12"):
+        RunLog.resume(path, asked)
+
+
+def test_a_run_is_resumed_by_its_own_verb_only(tmp_path):
+    RunLog.create(tmp_path / "r", Recipe(), "train").__exit__(None, None, None)
+    with pytest.raises(UserError, match="run of `thor train`") as caught:
+        resolve(launch(run_dir=tmp_path / "r", resume=True))
+    assert caught.value.remedy == "thor train --resume"
+    with pytest.raises(UserError, match=r"no progress\.json") as caught:
+        resolve(launch(run_dir=tmp_path / "none", resume=True))
+    assert caught.value.remedy == "start it without --resume"
+    with pytest.raises(UserError, match="exclude each other"):
+        launch(resume=True, overwrite=True)
 
 
 HEAVY = ("torch", "ray", "vllm", "transformers", "pyarrow", "sympy", "pydantic.main", "numpy", "deepspeed")

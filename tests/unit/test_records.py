@@ -194,7 +194,7 @@ def test_texts_and_gold_answers_are_there_for_whoever_has_no_tokenizer(tmp_path)
     (record,) = read_records([path])
     assert record.texts == ("bc", "de")
     assert record.gold_answer == "4"
-    assert record.stage.evaluated == "rl"
+    assert record.stage is Stage.EVALUATE_RL
 
 
 def test_text_that_is_no_unicode_does_not_lose_the_round(tmp_path):

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from thor_ray.cli import configuration, inspection, tiny
+from thor_ray.cli import configuration, inspection, runs, tiny
 from thor_ray.errors import UserError
 
 USER_ERROR = 2
@@ -25,6 +25,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(runs.smoke)
+app.command()(runs.train)
+app.command()(runs.sft)
+app.command()(runs.tirgen)
+app.command(name="eval")(runs.evaluate)
 app.command()(inspection.report)
 app.command()(inspection.show)
 app.command()(inspection.doctor)

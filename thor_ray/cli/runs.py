@@ -1,199 +1,263 @@
-"""``thor smoke``, ``train``, ``sft``, ``tirgen``, ``eval``: verbs that leave a run directory behind."""
+"""``thor smoke``, ``train``, ``sft``, ``tirgen``, ``eval``: verbs that start a run or go on with one."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from rich.console import Console
+
+from thor_ray.errors import RunNotFoundError, UserError
 
 if TYPE_CHECKING:
     from thor_ray.config import Recipe
     from thor_ray.records import Stage
+    from thor_ray.stages.plan import Plan
 
-MEMORY_MEBIBYTES = 6144
-DISK_MEBIBYTES = 1024
+NEEDED_MEMORY_MEBIBYTES: Final = 3072
+NEEDED_DISK_MEBIBYTES: Final = 1024
 
-RecipeOption = Annotated[str, typer.Option("--recipe", help="A shipped recipe's name, or a YAML file.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a field: rl.rounds=10. Repeatable.")]
-SeedOption = Annotated[int | None, typer.Option(min=0, help="Of everything that is random.")]
-NameOption = Annotated[str | None, typer.Option(help="Name of the run; its directory is runs/NAME.")]
-RunDirOption = Annotated[Path | None, typer.Option(help="The run's directory, instead of runs/NAME.")]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on after the last finished stage.")]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there already.")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Check everything, print the plan, and stop.")]
-ModelOption = Annotated[str | None, typer.Option(help="`tiny`, or a Hugging Face model directory.")]
-ProblemsOption = Annotated[Path | None, typer.Option(help="JSONL of training problems, instead of generated ones.")]
-HeldoutOption = Annotated[Path | None, typer.Option(help="JSONL of evaluation problems, instead of generated ones.")]
-LimitOption = Annotated[int | None, typer.Option(min=1, help="Use this many of the problems.")]
+RecipeArgument = Annotated[str, typer.Argument(help="A shipped recipe's name or a YAML file.", show_default=True)]
+Problems = Annotated[
+    Path | None,
+    typer.Option(help="JSONL with `problem` and `answer` a line, instead of the recipe's problems."),
+]
+Model = Annotated[
+    Path | None, typer.Option(help="Hugging Face directory of the policy, instead of the recipe's policy.model.")
+]
+Seed = Annotated[int | None, typer.Option(min=0, help="Of everything random, instead of the recipe's.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Override one field of the recipe; may be repeated."),
+]
+Name = Annotated[str | None, typer.Option(help="Name of the run, a directory below runs/; by default the recipe's.")]
+RunDir = Annotated[Path | None, typer.Option(help="Run directory, instead of runs/NAME.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on after the last finished stage.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that lies there already.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, print the plan, and stop.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Where a run lies and how it is begun; the options that all verbs here share.
+
+    Attributes:
+        command: The verb, as the run directory remembers it.
+        recipe: Name or file.
+        overrides: ``section.field=value``, those of the verb's own options first.
+        name: Of the run; ``None`` is the recipe's.
+        run_dir: Of the run; ``None`` is ``runs/<name>``.
+        resume: Go on with it.
+        overwrite: Replace it.
+        dry_run: Stop before anything is started.
+    """
+
+    command: str
+    recipe: str
+    overrides: Sequence[str]
+    name: str | None
+    run_dir: Path | None
+    resume: bool
+    overwrite: bool
+    dry_run: bool
+
+    def __post_init__(self) -> None:
+        if self.resume and self.overwrite:
+            raise UserError("--resume and --overwrite exclude each other", "give one of them")
 
 
 def smoke(
-    seed: SeedOption = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A short one, to see that all parts work.")] = False,
-    recipe: RecipeOption = "smoke",
-    overrides: SetOption = None,
-    name: NameOption = None,
-    run_dir: RunDirOption = None,
-    resume: ResumeOption = False,
-    overwrite: OverwriteOption = False,
-    dry_run: DryRunOption = False,
+    seed: Seed = None,
+    quick: Annotated[bool, typer.Option("--quick", help="In a few minutes, without claims about learning.")] = False,
+    overrides: Overrides = None,
+    name: Name = None,
+    run_dir: RunDir = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
 ) -> None:
-    """Run the whole loop on this machine: TIRGen, cold start, hierarchical RL, self-correcting evaluation."""
+    """Run the whole loop on this machine: TIRGen, cold start, hierarchical RL, self-correcting evaluation.
+
+    Ends with code 1 if what it claims to show does not hold.
+    """
     from thor_ray.stages.plan import QUICK, SMOKE
 
-    settings = [*(QUICK if quick else ()), *(overrides or ()), *_settings(seed=seed, name=name)]
+    settings = [*(QUICK if quick else ()), *_settings(seed=seed), *(overrides or [])]
     command = "smoke --quick" if quick else "smoke"
-    _run(command, recipe, settings, SMOKE, run_dir, resume, overwrite, dry_run)
+    start(Launch(command, "smoke", settings, name, run_dir, resume, overwrite, dry_run), SMOKE)
 
 
 def train(
-    problems: ProblemsOption = None,
-    limit: LimitOption = None,
-    heldout: HeldoutOption = None,
-    model: ModelOption = None,
-    seed: SeedOption = None,
-    recipe: RecipeOption = "smoke",
-    overrides: SetOption = None,
-    name: NameOption = "train",
-    run_dir: RunDirOption = None,
-    resume: ResumeOption = False,
-    overwrite: OverwriteOption = False,
-    dry_run: DryRunOption = False,
+    recipe: RecipeArgument = "smoke",
+    problems: Problems = None,
+    model: Model = None,
+    seed: Seed = None,
+    overrides: Overrides = None,
+    name: Name = None,
+    run_dir: RunDir = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
 ) -> None:
-    """Train a policy by hierarchical RL, then evaluate it on held-out problems."""
+    """Train a policy by hierarchical RL, then evaluate it with and without self-correction."""
     from thor_ray.stages.plan import TRAIN
 
-    settings = [
-        *(overrides or ()),
-        *_settings(seed=seed, name=name, model=model, train=problems, train_count=limit, heldout=heldout),
-    ]
-    _run("train", recipe, settings, TRAIN, run_dir, resume, overwrite, dry_run)
+    settings = [*_settings(model=model, train=problems, seed=seed), *(overrides or [])]
+    start(Launch("train", recipe, settings, name or "train", run_dir, resume, overwrite, dry_run), TRAIN)
 
 
 def sft(
-    demonstrations: Annotated[Path, typer.Argument(help="Demonstrations that `thor tirgen` recorded (Parquet).")],
-    model: ModelOption = None,
-    seed: SeedOption = None,
-    recipe: RecipeOption = "smoke",
-    overrides: SetOption = None,
-    name: NameOption = "sft",
-    run_dir: RunDirOption = None,
-    resume: ResumeOption = False,
-    overwrite: OverwriteOption = False,
-    dry_run: DryRunOption = False,
+    demonstrations: Annotated[Path, typer.Argument(help="Recorded demonstrations: a Parquet file of `thor tirgen`.")],
+    recipe: RecipeArgument = "smoke",
+    model: Model = None,
+    seed: Seed = None,
+    overrides: Overrides = None,
+    name: Name = None,
+    run_dir: RunDir = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
 ) -> None:
-    """Cold-start a policy by supervised learning on demonstrations, then evaluate it on held-out problems."""
+    """Fine-tune a policy on demonstrations, observations masked, then evaluate it."""
     from thor_ray.stages.plan import SFT
 
-    settings = [*(overrides or ()), *_settings(seed=seed, name=name, model=model, demonstrations=demonstrations)]
-    _run("sft", recipe, settings, SFT, run_dir, resume, overwrite, dry_run)
+    settings = [*_settings(model=model, demonstrations=demonstrations, seed=seed), *(overrides or [])]
+    start(Launch("sft", recipe, settings, name or "sft", run_dir, resume, overwrite, dry_run), SFT)
 
 
 def tirgen(
-    problems: ProblemsOption = None,
-    limit: LimitOption = None,
-    model: ModelOption = None,
-    seed: SeedOption = None,
-    recipe: RecipeOption = "smoke",
-    overrides: SetOption = None,
-    name: NameOption = "tirgen",
-    run_dir: RunDirOption = None,
-    resume: ResumeOption = False,
-    overwrite: OverwriteOption = False,
-    dry_run: DryRunOption = False,
+    recipe: RecipeArgument = "smoke",
+    problems: Problems = None,
+    model: Model = None,
+    seed: Seed = None,
+    overrides: Overrides = None,
+    name: Name = None,
+    run_dir: RunDir = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
 ) -> None:
-    """Build cold-start demonstrations: solve, refine into code, execute, filter."""
+    """Build demonstrations: reasoning steps whose computations are rewritten as executed Python."""
     from thor_ray.stages.plan import TIRGEN
 
-    counts = _settings(train_count=limit) + ([f"tirgen.problems={limit}"] if limit is not None else [])
-    settings = [*(overrides or ()), *counts, *_settings(seed=seed, name=name, model=model, train=problems)]
-    _run("tirgen", recipe, settings, TIRGEN, run_dir, resume, overwrite, dry_run)
+    settings = [*_settings(model=model, train=problems, seed=seed), *(overrides or [])]
+    start(Launch("tirgen", recipe, settings, name or "tirgen", run_dir, resume, overwrite, dry_run), TIRGEN)
 
 
 def evaluate(
-    model: ModelOption = None,
-    problems: ProblemsOption = None,
-    limit: LimitOption = None,
-    self_correction: Annotated[
-        bool, typer.Option("--self-correction", help="Also with failed steps resampled.")
-    ] = False,
-    seed: SeedOption = None,
-    recipe: RecipeOption = "smoke",
-    overrides: SetOption = None,
-    name: NameOption = "eval",
-    run_dir: RunDirOption = None,
-    resume: ResumeOption = False,
-    overwrite: OverwriteOption = False,
-    dry_run: DryRunOption = False,
+    recipe: RecipeArgument = "smoke",
+    problems: Problems = None,
+    model: Model = None,
+    correct: Annotated[bool, typer.Option("--correct", help="Evaluate with self-correction as well.")] = False,
+    seed: Seed = None,
+    overrides: Overrides = None,
+    name: Name = None,
+    run_dir: RunDir = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
 ) -> None:
-    """Evaluate a policy on held-out problems: pass@1 with its interval, code ratio, code pass rate, tokens."""
+    """Evaluate a policy: pass@1, code ratio, code pass rate, tokens."""
     from thor_ray.stages.plan import EVALUATE, EVALUATE_CORRECTING
 
-    settings = [
-        *(overrides or ()),
-        *_settings(seed=seed, name=name, model=model, heldout=problems, heldout_count=limit),
-    ]
-    stages = EVALUATE_CORRECTING if self_correction else EVALUATE
-    _run("eval", recipe, settings, stages, run_dir, resume, overwrite, dry_run)
+    settings = [*_settings(model=model, heldout=problems, seed=seed), *(overrides or [])]
+    launch = Launch("eval", recipe, settings, name or "eval", run_dir, resume, overwrite, dry_run)
+    start(launch, EVALUATE_CORRECTING if correct else EVALUATE)
 
 
-FIELDS = {
-    "seed": "seed",
-    "name": "name",
-    "model": "policy.model",
-    "train": "problems.train.file",
-    "train_count": "problems.train.count",
-    "heldout": "problems.heldout.file",
-    "heldout_count": "problems.heldout.count",
-    "demonstrations": "cold_start.demonstrations",
-}
+def start(launch: Launch, stages: "Sequence[Stage]") -> None:
+    """Plans a run, checks the machine, runs it, and reports.
 
+    Raises:
+        typer.Exit: code 1, a claim of the run does not hold.
+        UserError: and its kin; nothing has been started.
+    """
+    from rich.console import Console
 
-def _settings(**options: Any) -> list[str]:
-    """Options that were given, as overrides of the recipe."""
-    import json
-
-    given = {FIELDS[option]: value for option, value in options.items() if value is not None}
-    return [f"{field}={json.dumps(value if isinstance(value, int) else str(value))}" for field, value in given.items()]
-
-
-def _run(
-    command: str,
-    recipe_name: str,
-    settings: Sequence[str],
-    stages: Sequence["Stage"],
-    run_dir: Path | None,
-    resume: bool,
-    overwrite: bool,
-    dry_run: bool,
-) -> None:
-    from thor_ray.config import load_recipe
     from thor_ray.progress import Progress, print_report_table
-    from thor_ray.run_directory import RUNS
-    from thor_ray.runlog import RunLog
+    from thor_ray.report import write_report
     from thor_ray.stages.plan import make_plan, print_plan
 
-    console = Console()
-    recipe = load_recipe(recipe_name, list(settings))
-    path = run_dir or RUNS / recipe.name
-    _preflight(recipe, path)
+    recipe, path = resolve(launch)
     plan = make_plan(recipe, stages)
+    console = Console()
     print_plan(plan, console)
-    if dry_run:
+    check_machine(plan, path)
+    if launch.dry_run:
         return
+    from thor_ray.runlog import RunLog
     from thor_ray.stages.pipeline import run_plan
 
-    opened = RunLog.resume(path, recipe) if resume else RunLog.create(path, recipe, command, overwrite=overwrite)
-    with opened as log, Progress(console) as progress:
-        report = run_plan(plan, log, progress)
+    if launch.resume:
+        log = RunLog.resume(path, recipe)
+    else:
+        log = RunLog.create(path, recipe, launch.command, overwrite=launch.overwrite)
+    with log, Progress(console) as progress:
+        run_plan(plan, log, progress)
+    # Once more, now that the run is over: until then its status is `running`.
+    report = write_report(log)
     print_report_table(report, console)
-    console.print(f"{log.report_html}\n{log.report_json}", highlight=False, soft_wrap=True)
+    console.print(f"report {log.report_html}\nlook at trajectories: thor show {path}", highlight=False, soft_wrap=True)
     if not all(claim["holds"] for claim in report["claims"]):
         raise typer.Exit(1)
 
 
-def _preflight(recipe: "Recipe", path: Path) -> None:
+def resolve(launch: Launch) -> "tuple[Recipe, Path]":
+    """The recipe of a launch and its run directory.
+
+    A run that is resumed keeps its recipe; options that would change it are refused when the run is opened.
+
+    Raises:
+        RecipeError: the recipe is none.
+        RunNotFoundError: there is nothing to resume, or it belongs to another verb.
+    """
+    from thor_ray.config import load_recipe
+    from thor_ray.run_directory import RUNS, RunDirectory
+
+    named = [] if launch.name is None else [f"name={json.dumps(launch.name)}"]
+    recipe = load_recipe(launch.recipe, [*launch.overrides, *named])
+    path = launch.run_dir or RUNS / recipe.name
+    if not launch.resume:
+        return recipe, path
+    directory = RunDirectory(path)
+    command = directory.state().command
+    if command != launch.command:
+        raise RunNotFoundError(f"{path} is a run of `thor {command}`", f"thor {command} --resume")
+    return (recipe if launch.overrides else directory.recipe()), path
+
+
+def check_machine(plan: "Plan", path: Path) -> None:
+    """Refuses a run that this machine has too little memory or disk for.
+
+    Raises:
+        PreflightError: names each and what to do.
+    """
+    from thor_ray.files import MEBIBYTE
     from thor_ray.preflight import disk_faults, memory_faults, require
 
-    require(memory_faults(MEMORY_MEBIBYTES), disk_faults(path, DISK_MEBIBYTES))
+    weights = sum(file.stat().st_size for file in plan.model.glob("*.safetensors")) // MEBIBYTE
+    # Two checkpoints and what trains: weights, gradients and both moments of the optimizer.
+    require(
+        memory_faults(NEEDED_MEMORY_MEBIBYTES + 4 * weights), disk_faults(path, NEEDED_DISK_MEBIBYTES + 2 * weights)
+    )
+
+
+def _settings(
+    *,
+    model: Path | None = None,
+    train: Path | None = None,
+    heldout: Path | None = None,
+    demonstrations: Path | None = None,
+    seed: int | None = None,
+) -> list[str]:
+    """Overrides that a verb's own options stand for."""
+    values = {
+        "policy.model": model,
+        "problems.train.file": train,
+        "problems.heldout.file": heldout,
+        "cold_start.demonstrations": demonstrations,
+    }
+    # A path is quoted, so that one that looks like a number or a truth value stays a path.
+    paths = [f"{field}={json.dumps(str(path))}" for field, path in values.items() if path is not None]
+    return paths if seed is None else [*paths, f"seed={seed}"]
