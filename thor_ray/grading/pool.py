@@ -189,8 +189,10 @@ class GraderPool:
             try:
                 return self._ask(gold, answer, deadline)
             except WorkerDiedError:
-                # Killed from outside, or by this very pair; the second death says which.
-                return self._ask(gold, answer, deadline + self._deadline_seconds)
+                # Killed from outside, or by this very pair; the second death says which. The new one's start is not
+                # charged to the answer.
+                self._worker()
+                return self._ask(gold, answer, time.monotonic() + self._deadline_seconds)
 
         return equal
 

@@ -18,6 +18,7 @@ from thor_ray.grading.extraction import SEARCH_WINDOW
         (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
         (r"\boxed{\{1, \{2\}\}}", r"\{1, \{2\}\}"),
         (r"\boxed{x \in \left\{1\right\}}", r"x \in \left\{1\right\}"),
+        (r"\boxed{\left\{1,2\right.} and more", r"\left\{1,2\right."),
         (r"\boxed {7}", "7"),
         (r"\boxed{3} but no, \boxed{4", "3"),
         (r"\boxed{a = \boxed{5}}", "5"),

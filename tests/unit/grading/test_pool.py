@@ -68,7 +68,9 @@ def test_a_tower_of_powers_is_killed_at_the_deadline() -> None:
 def test_after_a_timeout_the_next_verdict_is_quick(pool: GraderPool) -> None:
     pool.warm_up()
     pool.grade_answer(r"\sqrt{12}", SQUARE_ROOT)  # from here on there is a spare
-    time.sleep(0.1)
+    spare = pool._supply._spare
+    assert spare is not None
+    spare.wait_until_ready()
     hostile = pool.grade_answer(HARD_INTEGRAL, r"\sqrt{2} x")
     assert hostile.status is GradeStatus.TIMEOUT
     assert hostile.reward is None
@@ -181,20 +183,21 @@ def test_closing_leaves_no_process() -> None:
     pool.close()
 
 
-def test_workers_die_with_an_owner_that_is_killed() -> None:
+def test_workers_die_with_an_owner_that_is_killed_even_at_work() -> None:
     program = (
-        "import time; from thor_ray.grading import GraderPool; pool = GraderPool();"
+        "import threading, time; from thor_ray.grading import GraderPool; pool = GraderPool(deadline_seconds=600);"
         r"pool.grade_answer(r'\sqrt{12}', r'2\sqrt{3}');"
+        f"threading.Thread(target=pool.grade_answer, args=({HARD_INTEGRAL!r}, 'x'), daemon=True).start(); time.sleep(0.5);"
         "print(*pool.worker_pids(), flush=True); time.sleep(600)"
     )
     owner = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
     pids = [int(pid) for pid in owner.stdout.readline().split()]
-    assert len(pids) == 2
+    assert len(pids) == 2  # one in an endless integral, one spare
     owner.kill()
     owner.wait()
     owner.stdout.close()
-    assert wait_until_gone(pids) == []
+    assert wait_until_gone(pids, 3.0) == []
 
 
 def test_a_forked_child_is_told_to_make_its_own_pool(pool: GraderPool) -> None:
@@ -209,7 +212,7 @@ def test_a_forked_child_is_told_to_make_its_own_pool(pool: GraderPool) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_memory_is_limited_and_running_out_is_an_error() -> None:
+def test_the_memory_of_a_worker_is_limited() -> None:
     worker = WorkerProcess()
     worker.wait_until_ready()
     limits = Path(f"/proc/{worker.pid}/limits").read_text(encoding="utf-8")
