@@ -64,7 +64,7 @@ def read_state(path: Path) -> CheckpointState:
     """What a checkpoint says of itself.
 
     Raises:
-        CheckpointError: there is none, or another program wrote it.
+        CheckpointError: there is none, it is damaged, or another program wrote it.
     """
     try:
         fields = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
@@ -74,7 +74,10 @@ def read_state(path: Path) -> CheckpointState:
         raise CheckpointError(f"{path / STATE_FILE} is damaged: {error}") from error
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:
         raise CheckpointError(f"{path} has a layout that this version cannot read; it reads layout {FORMAT}")
-    return CheckpointState(**fields)
+    try:
+        return CheckpointState(**fields)
+    except TypeError as error:
+        raise CheckpointError(f"{path / STATE_FILE} is damaged: {error}") from error
 
 
 def refuse_misfit(path: Path, state: CheckpointState, *, ranks: int, zero_stage: int, dtype: str) -> None:

@@ -98,9 +98,6 @@ class LearnerWorker:
         self._update = 0
         self._temperature = 1.0
 
-    def __repr__(self) -> str:
-        return "LearnerWorker"
-
     def endpoint(self) -> tuple[str, int]:
         """This node's address and a port that is free now, for the ranks to meet."""
         import ray

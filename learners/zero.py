@@ -54,11 +54,6 @@ def join(rendezvous: Rendezvous, timeout_seconds: float) -> None:
     )
 
 
-def device() -> torch.device:
-    """Where this rank computes."""
-    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-
-
 def engine_config(optimizer: OptimizerConfig, zero_stage: int, dtype: torch.dtype) -> dict[str, Any]:
     """DeepSpeed's configuration. Batch sizes in it are formal: the learner says itself where a mini-batch ends."""
     bfloat16 = dtype is torch.bfloat16

@@ -1,4 +1,4 @@
-"""Sequences for learners to learn from, and one learner of one rank for the tests of this folder."""
+"""Sequences for learners to learn from, and one learner for the tests of this folder."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,6 +53,9 @@ def make_sequences() -> MakeSequences:
 
 @pytest.fixture(scope="session")
 def learner(ray_cluster: Any, policy: Path) -> Iterator[LearnerGroup]:
-    """One rank, ZeRO-2. Tests begin a stage of their own; weights live on from test to test."""
-    with LearnerGroup(policy, LearnerConfig(ranks=1, zero_stage=2, micro_batch_tokens=256)) as group:
+    """Two ranks, ZeRO-3, so that every tensor is sharded; weights live on from test to test.
+
+    Tests begin a stage of their own. One group serves all, for starting processes is what takes the time.
+    """
+    with LearnerGroup(policy, LearnerConfig(ranks=2, zero_stage=3, micro_batch_tokens=256)) as group:
         yield group

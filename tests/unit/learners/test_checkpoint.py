@@ -25,8 +25,9 @@ def test_a_directory_without_a_state_is_refused(tmp_path: Path):
         read_state(tmp_path)
 
 
-def test_a_damaged_state_is_refused(tmp_path: Path):
-    (tmp_path / STATE_FILE).write_text("{")
+@pytest.mark.parametrize("text", ["{", '{"format": 1, "version": 2}'])
+def test_a_damaged_state_is_refused(tmp_path: Path, text: str):
+    (tmp_path / STATE_FILE).write_text(text)
     with pytest.raises(CheckpointError, match="damaged"):
         read_state(tmp_path)
 
