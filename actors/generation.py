@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from thor_ray.weights import Payload, WeightManifest, WeightReceipt
 
@@ -72,7 +72,6 @@ class EngineError(RuntimeError):
     """The engine is dead, or refused a request. The message says which and what to do."""
 
 
-@runtime_checkable
 class Engine(Protocol):
     """A language model that serves one version of the weights at a time."""
 

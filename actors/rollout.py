@@ -5,21 +5,25 @@ No Ray call is made per tool call or per token: a group goes in as one call and 
 
 import asyncio
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
 
 import ray
 
 import sandbox
 from actors.codec import TokenizerCodec
 from actors.engine import EngineSettings, VllmEngine
-from actors.generation import GenerationRequest
+from actors.generation import EngineError, GenerationRequest
 from actors.sampler import RolloutSettings, TrajectorySampler
 from thor_ray.config import Recipe, SamplingConfig
 from thor_ray.grading import GraderPool
 from thor_ray.problems.problem import Problem
 from thor_ray.trajectory import Group, Trajectory
 from thor_ray.weights import Payload, WeightManifest, WeightReceipt
+
+CALL_SECONDS: Final = 600.0
+"""Deadline of calls that are not made of many trajectories, each of which has deadlines of its own."""
 
 
 class RolloutActor:
@@ -60,7 +64,8 @@ class RolloutActor:
 
     async def ready(self) -> int:
         """The version served, once a real token has been generated: a living process is no proof of life."""
-        await self._engine.generate(GenerationRequest(self._liveness_prompt, 1, temperature=0.0))
+        async with _deadline("generating one token"):
+            await self._engine.generate(GenerationRequest(self._liveness_prompt, 1, temperature=0.0))
         return self._engine.version
 
     async def rollout_group(
@@ -94,7 +99,8 @@ class RolloutActor:
         self, prompts: Sequence[str], sampling: SamplingConfig, seed: int, stop: tuple[str, ...] = ()
     ) -> list[str]:
         """Continues texts without tools; see `TrajectorySampler.sample_text`."""
-        return await self._sampler.sample_text(prompts, sampling=sampling, seed=seed, stop=stop)
+        async with _deadline(f"continuing {len(prompts)} texts"):
+            return await self._sampler.sample_text(prompts, sampling=sampling, seed=seed, stop=stop)
 
     async def update_weights(self, buckets: Sequence[Any], manifest: WeightManifest) -> WeightReceipt:
         """Serves another version from now on; no group may be in flight.
@@ -107,12 +113,16 @@ class RolloutActor:
         Raises:
             WeightTransferError: what arrived is not what was sent; the weights are undefined then.
         """
-        payloads: list[Payload] = [await bucket if isinstance(bucket, ray.ObjectRef) else bucket for bucket in buckets]
-        return await self._engine.update_weights(payloads, manifest)
+        async with _deadline(f"receiving version {manifest.version} of the weights"):
+            payloads: list[Payload] = [
+                await bucket if isinstance(bucket, ray.ObjectRef) else bucket for bucket in buckets
+            ]
+            return await self._engine.update_weights(payloads, manifest)
 
     async def probe(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         """Log-probs of given tokens under the version served; see `Engine.probe_log_probs`."""
-        return await self._engine.probe_log_probs(sequences)
+        async with _deadline(f"probing {len(sequences)} sequences"):
+            return await self._engine.probe_log_probs(sequences)
 
     async def version(self) -> int:
         """Version of the weights that serve requests now."""
@@ -131,3 +141,12 @@ class RolloutActor:
         await asyncio.to_thread(self._sandbox.close)
         await asyncio.to_thread(self._grader.close)
         self._engine.close()
+
+
+@asynccontextmanager
+async def _deadline(what: str) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(CALL_SECONDS):
+            yield
+    except TimeoutError as error:
+        raise EngineError(f"{what} took longer than {CALL_SECONDS:g} s: the engine hangs") from error

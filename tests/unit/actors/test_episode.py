@@ -164,6 +164,12 @@ def test_answers_are_looked_for_outside_programs_and_outputs(player: Player) -> 
     assert reasoning_text(trajectory, player.codec) == "a\n\nb"
 
 
+def test_an_empty_program_may_share_the_newline_of_its_fences(player: Player) -> None:
+    trajectory = player.play(player.tokens("Run.\n", "```python\n", "```", "So."))
+    assert player.executed == [""]
+    assert trajectory.finish is FinishReason.ANSWERED
+
+
 @pytest.mark.parametrize("rounds", [0, 1, 3])
 def test_one_round_more_than_allowed_ends_the_trajectory(player: Player, rounds: int) -> None:
     pieces = [piece for index in range(rounds + 1) for piece in (f"Step {index}.\n", render_action(f"print({index})"))]
@@ -222,12 +228,15 @@ def test_our_own_failure_aborts_and_is_not_the_codes_fault(player: Player) -> No
     assert player.texts(trajectory, SpanKind.OBSERVATION) == []
 
 
-@pytest.mark.parametrize("cut_short", [StopCause.ABORTED, StopCause.LENGTH])
-def test_a_program_cut_short_is_not_run(player: Player, cut_short: StopCause) -> None:
+@pytest.mark.parametrize(
+    ("body_text", "cut_short"),
+    [("print(1)", StopCause.ABORTED), ("print(1)\n```", StopCause.ABORTED), ("print(1)", StopCause.LENGTH)],
+)
+def test_a_program_cut_short_is_not_run(player: Player, body_text: str, cut_short: StopCause) -> None:
     episode = Episode(player.builder(), player.codec, LIMITS)
     opening = player.tokens("a\n", "```python\n", end=False)
     episode.on_generation(Generation(tuple(opening), (0.0,) * len(opening), StopCause.STOP, 0))
-    body = player.tokens("print(1)", end=False)
+    body = player.tokens(body_text, end=False)
     episode.on_generation(Generation(tuple(body), (0.0,) * len(body), cut_short, 0))
     expected = FinishReason.ABORTED if cut_short is StopCause.ABORTED else FinishReason.LENGTH
     assert episode.next() == Finished(expected)
@@ -295,8 +304,9 @@ class TestSelfCorrection:
     def test_failures_are_resampled_from_a_fixed_prefix_and_cost_no_rounds(self, player: Player) -> None:
         thought = player.tokens("We compute it", end=False)
         pieces = [*thought, *player.tokens(render_action("bad1"), end=False)]
-        pieces += player.tokens(" q", render_action("bad2"), " r", render_action("bad3"), end=False)
-        pieces += player.tokens(" s", render_action("good"), "Then\n", render_action("good"), "So.")
+        # New suffixes shorter than L_suf: a cut that is taken from the new end each time would drift backwards.
+        pieces += player.tokens("q", render_action("bad2"), render_action("bad3"), end=False)
+        pieces += player.tokens("s", render_action("good"), "Then\n", render_action("good"), "So.")
         trajectory = player.play(pieces, self.limits(), failing("bad1", "bad2", "bad3"))
         assert trajectory.finish is FinishReason.ANSWERED
         assert [step.code for step in trajectory.steps] == ["good", "good"]
@@ -319,6 +329,14 @@ class TestSelfCorrection:
         assert len(trajectory.discarded) == 2
         assert player.texts(trajectory, SpanKind.OBSERVATION) == [render_observation(FAILED.text)]
         assert trajectory.finish is FinishReason.ANSWERED
+
+    def test_discarded_tokens_do_not_count_as_new_tokens(self, player: Player) -> None:
+        kept = player.tokens("a", render_action("good"), "So.")
+        pieces = player.tokens("a", render_action("bad"), render_action("bad"), render_action("good"), "So.")
+        correction = CorrectionConfig(attempts=4, suffix_tokens=0)
+        trajectory = player.play(pieces, EpisodeLimits(5, len(kept), 1000, correction=correction), failing("bad"))
+        assert trajectory.finish is FinishReason.ANSWERED
+        assert trajectory.cost.kept_tokens == len(kept)
 
     def test_each_step_has_its_own_attempts(self, player: Player) -> None:
         pieces = player.tokens("a", *[render_action("bad")] * 2, "b", *[render_action("bad")] * 2, "c")
