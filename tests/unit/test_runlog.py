@@ -158,10 +158,13 @@ def test_two_processes_cannot_write_one_run(path):
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_forked_child_does_not_keep_the_lock(path):
     with RunLog.create(path, RECIPE, "smoke"):
+        reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
+            os.write(writing, b"!")
             time.sleep(60)
             os._exit(0)
+        os.read(reading, 1)
     try:
         RunLog.resume(path).__exit__(None, None, None)
     finally:
