@@ -78,7 +78,6 @@ class VllmEngine:
 
         self._sampling_params = SamplingParams
         self._final_only = RequestOutputKind.FINAL_ONLY
-        self._settings = settings
         self._version = 0
         self._request_numbers = itertools.count()
         self._tokens_by_stop: dict[tuple[str, ...], list[int]] = {(): []}

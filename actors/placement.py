@@ -102,11 +102,16 @@ def start_rollout_actors(recipe: Recipe, model: str, start_seconds: float = STAR
     try:
         ray.get([actor.ready.remote() for actor in actors], timeout=start_seconds)
     except GetTimeoutError as error:
+        free = ray.available_resources()
         stop_rollout_actors(actors, close_seconds=0)
         raise ClusterError(
-            f"{recipe.engine.actors} rollout actors were not ready within {start_seconds:g} s; free resources are "
-            f"{ray.available_resources()}"
+            f"{recipe.engine.actors} rollout actors were not ready within {start_seconds:g} s; resources that were "
+            f"free: {free}"
         ) from error
+    except BaseException:
+        # One that failed to start, or an interrupt: the others must not stay behind.
+        stop_rollout_actors(actors, close_seconds=0)
+        raise
     return actors
 
 

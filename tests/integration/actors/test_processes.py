@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 import ray
+from ray.exceptions import RayActorError
 
 from actors.placement import ClusterError, start_rollout_actors, stop_rollout_actors
 from thor_ray.config import Recipe
@@ -67,6 +68,11 @@ def test_what_the_cluster_cannot_give_is_refused_at_once(ray_cluster: Any, recip
         start_rollout_actors(many, "nowhere")
 
 
+def test_an_engine_that_cannot_start_says_why(ray_cluster: Any, recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(RayActorError, match="nowhere"):
+        start_rollout_actors(recipe, str(tmp_path / "nowhere"))
+
+
 DRIVER = """
 import os, sys, time
 from pathlib import Path
@@ -100,5 +106,6 @@ def test_a_cluster_of_our_own_ends_with_its_driver(how: signal.Signals, tmp_path
     assert len(processes) >= 3
     driver.send_signal(how)
     driver.wait(timeout=60)
-    assert gone(processes, seconds=30)
+    # Ray's own agents look for their parent every few seconds only.
+    assert gone(processes, seconds=90)
     driver.stdout.close()
