@@ -289,7 +289,8 @@ def _differences(stored: Recipe, asked: Recipe) -> list[str]:
         return flat
 
     old, new = flatten(stored.model_dump(mode="json")), flatten(asked.model_dump(mode="json"))
-    return [f"{key} is {old[key]!r}, not {new[key]!r}" for key in old if old[key] != new[key]]
+    keys = sorted(old.keys() | new.keys())
+    return [f"{key} is {old.get(key)!r}, not {new.get(key)!r}" for key in keys if old.get(key) != new.get(key)]
 
 
 def _drop_torn_line(path: Path) -> None:

@@ -126,7 +126,7 @@ def test_the_schema_has_a_row_for_every_leaf_of_a_recipe():
     def leaves(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
         flat: dict[str, object] = {}
         for key, value in tree.items():
-            flat |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+            flat |= leaves(value, f"{prefix}{key}.") if value and isinstance(value, dict) else {prefix + key: value}
         return flat
 
     rows = {path: json.loads(default) for path, default, _, _ in schema_rows(Recipe.model_json_schema())}
@@ -199,8 +199,8 @@ from thor_ray.cli.app import app, main
 
 @app.command()
 def sleep(resume: bool = False, overwrite: bool = False) -> None:
-    print("begun", flush=True)
     try:
+        print("begun", flush=True)
         time.sleep(60)
     finally:
         print("cleaned up", flush=True)

@@ -183,6 +183,9 @@ def test_resuming_refuses_other_settings(path):
     RunLog.create(path, RECIPE, "smoke").__exit__(None, None, None)
     with pytest.raises(UserError, match="seed is 3, not 4"):
         RunLog.resume(path, Recipe(name="r", seed=4))
+    sparse = RECIPE.model_copy(update={"tirgen": RECIPE.tirgen.model_copy(update={"keep_by_calls": {1: 0.5}})})
+    with pytest.raises(UserError, match=r"tirgen\.keep_by_calls\.1 is None, not 0\.5"):
+        RunLog.resume(path, sparse)
     with pytest.raises(RunNotFoundError, match=r"no progress\.json"):
         RunLog.resume(path.parent / "other")
 

@@ -77,7 +77,7 @@ def _allowed(field: dict[str, Any]) -> str:
         return " or ".join(_allowed(option) for option in field["anyOf"])
     if "enum" in field:
         return " | ".join(json.dumps(choice) for choice in field["enum"])
-    words = [{"null": "null", "array": "list"}.get(field.get("type", ""), field.get("type", "anything"))]
+    words = [{"array": "list", "object": "mapping"}.get(field.get("type", ""), field.get("type", "anything"))]
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     words += [f"{sign} {field[bound]}" for bound, sign in signs.items() if bound in field]
     return " ".join(words)
