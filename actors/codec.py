@@ -28,6 +28,18 @@ class TokenizerCodec:
         # A copy, because the switch below would change what the tokenizer's other users see.
         self._backend = copy.deepcopy(tokenizer.backend_tokenizer)
         self._backend.encode_special_tokens = True
+        self._end_of_sequence: int | None = tokenizer.eos_token_id
+
+    @property
+    def end_of_sequence(self) -> int:
+        """The token that ends the policy's turn.
+
+        Raises:
+            ValueError: the tokenizer has none.
+        """
+        if self._end_of_sequence is None:
+            raise ValueError("the tokenizer has no end-of-sequence token, so a turn could never end")
+        return self._end_of_sequence
 
     @classmethod
     def from_directory(cls, path: str) -> "TokenizerCodec":

@@ -97,7 +97,7 @@ class TirgenConfig(Section):
     """Cold-start data construction (spec section B)."""
 
     problems: int = Field(1500, ge=1, description="Training problems that demonstrations are built from.")
-    attempts: int = Field(1, ge=1, description="Generator samples per problem.")
+    attempts: int = Field(1, ge=0, description="Generator samples per problem; 0 uses worked solutions only.")
     temperature: float = Field(0.6, ge=0, description="Of the generator (spec B.2).")
     step_tokens: int = Field(512, ge=1, description="L_step, tokens per generator step (spec B.2).")
     worked_solutions: bool = Field(
@@ -107,6 +107,31 @@ class TirgenConfig(Section):
         0.0, ge=0, le=1, description="Share of first code blocks in a style that fails here; 0 is the paper's filter."
     )
     flawed_again: float = Field(0.0, ge=0, le=1, description="Share of second attempts in a failing style as well.")
+    drop_if_solved: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Drop problems which the generator solves without tools in at least this share of its attempts "
+        "(spec B.7, stage 3); null keeps them.",
+    )
+    keep_by_calls: dict[int, float] = Field(
+        {},
+        description="Share of demonstrations to keep by number of programs, e.g. {1: 0.5} as in the release (spec B.7); "
+        "numbers that are missing keep all.",
+    )
+
+    @model_validator(mode="after")
+    def _sensible_filters(self) -> Self:
+        for calls, share in self.keep_by_calls.items():
+            if calls < 1 or not 0 <= share <= 1:
+                raise ValueError(
+                    f"tirgen.keep_by_calls: {calls}: {share} is no number of programs with a share to keep"
+                )
+        if self.attempts == 0 and not self.worked_solutions:
+            raise ValueError("tirgen.attempts: 0 without worked_solutions leaves nothing to build demonstrations from")
+        if self.flawed_again > 0 and self.flawed_first == 0:
+            raise ValueError("tirgen.flawed_again does nothing without flawed_first")
+        return self
 
 
 class OptimizerConfig(Section):
@@ -217,6 +242,19 @@ class Recipe(Section):
     cold_start: ColdStartConfig = ColdStartConfig()
     rl: RLConfig = RLConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _learnable(self) -> Self:
+        if self.learner.micro_batch_tokens < self.policy.max_context:
+            raise ValueError(
+                f"learner.micro_batch_tokens is {self.learner.micro_batch_tokens}: a sequence of policy.max_context "
+                f"{self.policy.max_context} tokens must fit a micro-batch"
+            )
+        if self.learner.zero_stage == 0 and self.policy.dtype == "bfloat16":
+            raise ValueError(
+                "learner.zero_stage 0 adds up gradients in bfloat16 and drifts; choose 1, 2 or 3, or policy.dtype float32"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fits_context(self) -> Self:

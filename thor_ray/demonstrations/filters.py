@@ -1,0 +1,181 @@
+r"""The rules that decide which demonstrations train the policy (paper section 2.2, spec B.7).
+
+Paper, stage 1: format. Stage 2: code. Stage 3: difficulty and balance. Of the release's further rules, those on dollar
+signs and repetition are here; its lower bounds of 3,000 tokens and 5 lines are for reasoning models.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from math import ceil
+from random import Random
+from typing import Any
+
+from thor_ray.demonstrations.code_quality import is_substantial
+from thor_ray.demonstrations.demonstration import Demonstration
+from thor_ray.demonstrations.funnel import Rule
+from thor_ray.grading import GradeStatus, has_degenerate_repetition
+from thor_ray.trajectory import ExecutionStatus
+
+REPEATED_CHARACTERS = 20
+REPETITIONS = 20
+
+
+def _each(name: str, reject: Callable[[Demonstration], str | None], **parameters: Any) -> Rule:
+    """A rule that judges each demonstration on its own."""
+    return Rule(name, lambda demonstrations: [reject(each) for each in demonstrations], parameters)
+
+
+def boxed() -> Rule:
+    """The answer stands in a box."""
+    return _each("boxed", lambda each: "no box" if each.trajectory.answer is None else None)
+
+
+def clean_prose() -> Rule:
+    """No fence in the prose, where it would open an action, and dollar signs come in pairs."""
+
+    def reject(demonstration: Demonstration) -> str | None:
+        if "```" in demonstration.prose:
+            return "a fence outside actions"
+        dollars = demonstration.prose.count("$") - demonstration.prose.count("\\$")
+        # One alone is a currency (the release's exception).
+        return "unbalanced dollar signs" if dollars % 2 and dollars != 1 else None
+
+    return _each("clean_prose", reject)
+
+
+def no_repetition(window: int = REPEATED_CHARACTERS, limit: int = REPETITIONS) -> Rule:
+    """No piece of ``window`` characters occurs more than ``limit`` times in the prose (the release's rule 9)."""
+
+    def reject(demonstration: Demonstration) -> str | None:
+        return "repetition" if has_degenerate_repetition(demonstration.prose, window, limit) else None
+
+    return _each("no_repetition", reject, window=window, limit=limit)
+
+
+def fits(max_tokens: int) -> Rule:
+    """Prompt and response fit the context."""
+
+    def reject(demonstration: Demonstration) -> str | None:
+        return "too long" if len(demonstration.trajectory.ids) > max_tokens else None
+
+    return _each("fits", reject, max_tokens=max_tokens)
+
+
+def uses_code() -> Rule:
+    """At least one program ran."""
+    return _each("uses_code", lambda each: None if each.trajectory.steps else "no program")
+
+
+def code_passes(every_block: bool) -> Rule:
+    """Every claim was settled by a program that succeeded.
+
+    Args:
+        every_block: The paper's rule: no program at all may have failed. Without it, failed attempts may come first.
+    """
+
+    def reject(demonstration: Demonstration) -> str | None:
+        results = [step.result for step in demonstration.trajectory.steps]
+        if any(result.status is ExecutionStatus.INFRA_ERROR for result in results):
+            return "our own failure"
+        if any(claim.observed is None for claim in demonstration.claims):
+            return "no program for a claim succeeded"
+        return "a program failed" if every_block and any(result.status.failed for result in results) else None
+
+    return _each("code_passes", reject, every_block=every_block)
+
+
+def substantial_code() -> Rule:
+    """Some program holds a library call or control flow (the paper's rule)."""
+
+    def reject(demonstration: Demonstration) -> str | None:
+        codes = [step.code for step in demonstration.trajectory.steps if not step.result.status.failed]
+        return None if any(map(is_substantial, codes)) else "trivial code"
+
+    return _each("substantial_code", reject)
+
+
+def answer_observed() -> Rule:
+    """The boxed answer is what some program printed, so that the policy learns to read it off."""
+
+    def reject(demonstration: Demonstration) -> str | None:
+        printed = {claim.observed for claim in demonstration.claims}
+        return None if demonstration.trajectory.answer in printed else "the answer was not printed"
+
+    return _each("answer_observed", reject)
+
+
+def answer_correct() -> Rule:
+    """The grader finds the answer correct; a grader that fails rejects too, under its own name."""
+
+    def reject(demonstration: Demonstration) -> str | None:
+        status = demonstration.trajectory.grade_status
+        return None if status == GradeStatus.CORRECT else str(status)
+
+    return _each("answer_correct", reject)
+
+
+def hard_enough(solved_share: Mapping[str, float], threshold: float) -> Rule:
+    """The generator solves the problem without tools in less than ``threshold`` of its attempts (paper, stage 3)."""
+
+    def reject(demonstration: Demonstration) -> str | None:
+        return "solved without tools" if solved_share.get(demonstration.problem_id, 0.0) >= threshold else None
+
+    return _each("hard_enough", reject, threshold=threshold)
+
+
+def one_per_problem(seed: int) -> Rule:
+    """One demonstration a problem, drawn at random; in the release this rule never takes effect."""
+
+    def judge(demonstrations: Sequence[Demonstration]) -> list[str | None]:
+        by_problem = defaultdict(list)
+        for demonstration in demonstrations:
+            by_problem[demonstration.problem_id].append(demonstration.trajectory.id)
+        drawn = {Random(f"{seed}:{problem}").choice(sorted(ids)) for problem, ids in by_problem.items()}
+        return [None if each.trajectory.id in drawn else "another one was drawn" for each in demonstrations]
+
+    return Rule("one_per_problem", judge, {"seed": seed})
+
+
+def balanced_calls(keep: Mapping[int, float], seed: int) -> Rule:
+    """Of demonstrations with so many programs, only this share is kept, drawn at random (paper, stage 3).
+
+    Args:
+        keep: Share to keep by number of programs; numbers that are missing keep all. The release has ``{1: 0.5}``.
+        seed: Of the draw.
+    """
+
+    def judge(demonstrations: Sequence[Demonstration]) -> list[str | None]:
+        sizes = Counter(each.trajectory.calls for each in demonstrations)
+        dropped: set[str] = set()
+        for calls, share in keep.items():
+            ids = sorted(each.trajectory.id for each in demonstrations if each.trajectory.calls == calls)
+            dropped.update(Random(f"{seed}:{calls}").sample(ids, sizes[calls] - ceil(share * sizes[calls])))
+        return [
+            f"{each.trajectory.calls} programs" if each.trajectory.id in dropped else None for each in demonstrations
+        ]
+
+    return Rule("balanced_calls", judge, {"keep": {str(calls): share for calls, share in keep.items()}, "seed": seed})
+
+
+def single_rules(max_tokens: int, every_block: bool) -> list[Rule]:
+    """The rules about single demonstrations, in order."""
+    return [
+        boxed(),
+        clean_prose(),
+        no_repetition(),
+        fits(max_tokens),
+        uses_code(),
+        code_passes(every_block),
+        substantial_code(),
+        answer_observed(),
+        answer_correct(),
+    ]
+
+
+def set_rules(
+    seed: int, keep_by_calls: Mapping[int, float], solved_share: Mapping[str, float], hardness: float | None
+) -> list[Rule]:
+    """The rules about the whole set, in order."""
+    difficulty = [] if hardness is None else [hard_enough(solved_share, hardness)]
+    balance = [balanced_calls(keep_by_calls, seed)] if keep_by_calls else []
+    return [*difficulty, one_per_problem(seed), *balance]
