@@ -10,12 +10,13 @@ from ray.exceptions import GetTimeoutError
 
 from actors.rollout import RolloutActor
 from thor_ray.config import Recipe
+from thor_ray.errors import UserError
 
 START_SECONDS: Final = 300.0
 """How long the rollout actors may take to load their engines."""
 
 
-class ClusterError(RuntimeError):
+class ClusterError(UserError):
     """The cluster cannot give what is asked. The message says what was asked, what there is, and what to do."""
 
 

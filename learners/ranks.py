@@ -8,13 +8,15 @@ import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from thor_ray.errors import UserError
+
 CALL_TIMEOUT_SECONDS: Final = 1800.0
 """After which a call counts as hung."""
 
 PLACEMENT_TIMEOUT_SECONDS: Final = 120.0
 
 
-class LearnerPlacementError(RuntimeError):
+class LearnerPlacementError(UserError):
     """The cluster has no room for the ranks."""
 
 

@@ -7,7 +7,7 @@ Every rule is a named predicate with a count of what it rejected, so that no tra
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
@@ -58,14 +58,19 @@ class Selection:
     Attributes:
         kept: Groups that train, in the order in which they came.
         dropped: All others, complete, each with the reason in ``Group.dropped``.
-        trajectory_rejects: Rejected trajectories by reason, those of dropped groups included.
+        rejected: Why a trajectory does not survive, by its id; those of dropped groups included.
         group_rejects: Dropped groups by reason.
     """
 
     kept: tuple[SelectedGroup, ...] = ()
     dropped: tuple[Group, ...] = ()
-    trajectory_rejects: Counter[TrajectoryReject] = field(default_factory=Counter)
+    rejected: Mapping[str, TrajectoryReject] = field(default_factory=dict)
     group_rejects: Counter[GroupReject] = field(default_factory=Counter)
+
+    @property
+    def trajectory_rejects(self) -> Counter[TrajectoryReject]:
+        """Rejected trajectories by reason."""
+        return Counter(self.rejected.values())
 
 
 class FailedStep(NamedTuple):
@@ -142,14 +147,13 @@ def select_groups(groups: Iterable[Group], filters: FilterConfig, decode: Decode
     """
     kept: list[SelectedGroup] = []
     dropped: list[Group] = []
-    trajectory_rejects: Counter[TrajectoryReject] = Counter()
+    rejected: dict[str, TrajectoryReject] = {}
     group_rejects: Counter[GroupReject] = Counter()
     for group in groups:
-        reasons = [reject_reason(trajectory, group.kind, filters, decode) for trajectory in group.trajectories]
-        trajectory_rejects.update(reason for reason in reasons if reason is not None)
-        survivors = tuple(
-            trajectory for trajectory, reason in zip(group.trajectories, reasons, strict=True) if reason is None
-        )
+        for trajectory in group.trajectories:
+            if (reason := reject_reason(trajectory, group.kind, filters, decode)) is not None:
+                rejected[trajectory.id] = reason
+        survivors = tuple(trajectory for trajectory in group.trajectories if trajectory.id not in rejected)
         rewards = [trajectory.reward for trajectory in survivors if trajectory.reward is not None]
         if too_few_survive(len(survivors), len(group.trajectories), filters.min_survivors):
             reject = GroupReject.TOO_FEW_SURVIVORS
@@ -161,7 +165,7 @@ def select_groups(groups: Iterable[Group], filters: FilterConfig, decode: Decode
             continue
         group_rejects[reject] += 1
         dropped.append(replace(group, dropped=reject.value))
-    return Selection(tuple(kept), tuple(dropped), trajectory_rejects, group_rejects)
+    return Selection(tuple(kept), tuple(dropped), rejected, group_rejects)
 
 
 def failed_steps(trajectories: Iterable[Trajectory]) -> list[FailedStep]:

@@ -35,6 +35,8 @@ def test_a_resolved_recipe_reads_back_as_itself(tmp_path):
         ({"rl": {"sampling": {"temperature": 0}}}, ["temperature"]),
         ({"rl": {"step_level": False, "objective": {"denominator": "shared"}}}, ["does nothing"]),
         ({"policy": {"max_context": 128}}, ["max_new_tokens", "max_context 128"]),
+        ({"learner": {"micro_batch_tokens": 256}}, ["micro_batch_tokens is 256", "max_context 512"]),
+        ({"learner": {"zero_stage": 0}, "policy": {"dtype": "bfloat16"}}, ["zero_stage 0", "float32"]),
         ({"policy": {"template": "nope"}}, ["template 'nope'", "bare"]),
         ({"name": "a/b"}, ["name", "a/b"]),
         ({"rl": 3}, ["rl", "got 3"]),

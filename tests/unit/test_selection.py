@@ -1,5 +1,6 @@
 """Every rule of selection on its own, and together (spec D.3, E.2, E.7)."""
 
+import itertools
 import math
 
 import pytest
@@ -41,9 +42,14 @@ OK, FAILED, TIMEOUT, SILENT, INFRA = (
 RULES = FilterConfig()
 
 
-def trajectory(*statuses: ExecutionStatus, reward: float | None = 1.0, name: str = "t", answer: int = 2) -> Trajectory:
+SERIAL = itertools.count()
+
+
+def trajectory(
+    *statuses: ExecutionStatus, reward: float | None = 1.0, name: str | None = None, answer: int = 2
+) -> Trajectory:
     """Five prompt tokens, then thought, action and observation of two tokens each per step, then an answer."""
-    builder = TrajectoryBuilder(name, "p", [1] * 5)
+    builder = TrajectoryBuilder(name or f"t{next(SERIAL)}", "p", [1] * 5)
     for status in statuses:
         builder.append_sampled(SpanKind.THOUGHT, [2, 2], [-0.1, -0.1], 0)
         action = builder.append_sampled(SpanKind.ACTION, [3, 3], [-0.1, -0.1], 0)

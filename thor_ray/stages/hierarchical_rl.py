@@ -130,14 +130,14 @@ def record(log: RunLog, outcome: Round, batch: Sequence[Problem]) -> dict[str, A
     """Writes a round's trajectories and metrics, and returns the metrics."""
     selection = outcome.selection
     dropped = {group.uid: group.dropped for group in selection.dropped}
-    advantages = {
+    learned = {uid: Learned(excluded=reason.value) for uid, reason in selection.rejected.items()} | {
         trajectory.id: Learned(advantage=advantage)
         for selected in selection.kept
         for trajectory, advantage in zip(selected.group.trajectories, selected.advantages, strict=True)
     }
     groups = [replace(group, dropped=dropped.get(group.uid)) for group in (*outcome.episodes, *outcome.steps)]
     gold = {problem.id: problem.answer for problem in batch}
-    log.record_groups(groups, Stage.RL, outcome.index, gold_answers=gold, learned=advantages)
+    log.record_groups(groups, Stage.RL, outcome.index, gold_answers=gold, learned=learned)
     metrics = round_metrics(groups, outcome.sampling_seconds) | {
         "sampling_seconds": outcome.sampling_seconds,
         **{f"rejected/{reason}": count for reason, count in selection.trajectory_rejects.items()},
