@@ -160,8 +160,8 @@ def balanced_calls(keep: Mapping[int, float], seed: int) -> Rule:
 def single_rules(max_tokens: int, every_block: bool) -> list[Rule]:
     """The rules about single demonstrations, in order."""
     return [
-        boxed(),
         clean_prose(),
+        boxed(),
         no_repetition(),
         fits(max_tokens),
         uses_code(),
