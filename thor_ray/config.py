@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from thor_ray.dialogue import PROMPT_TEMPLATES
 
@@ -45,9 +45,23 @@ class ProblemSource(Section):
     """Where problems come from: generated families, or a JSONL file."""
 
     file: Path | None = Field(None, description="JSONL with `problem` and `answer` a line; families are ignored.")
-    families: tuple[str, ...] = Field((), description="Generated families; empty means all of them.")
+    families: dict[str, float] = Field(
+        {}, description="Generated families and their weights in the mix, or a list of equal ones; empty means all."
+    )
     levels: tuple[int, ...] = Field((1, 2), description="Difficulty levels of generated problems, 1 is easiest.")
     count: int = Field(256, ge=1, description="Number of problems.")
+
+    @field_validator("families", mode="before")
+    @classmethod
+    def _equal_weights(cls, families: Any) -> Any:
+        return dict.fromkeys(families, 1.0) if isinstance(families, list | tuple) else families
+
+    @field_validator("families")
+    @classmethod
+    def _positive_weights(cls, families: dict[str, float]) -> dict[str, float]:
+        if any(weight <= 0 for weight in families.values()):
+            raise ValueError("weights must be above 0; leave a family out instead")
+        return families
 
 
 class ProblemsConfig(Section):

@@ -22,7 +22,7 @@ def test_every_shipped_recipe_is_valid(name):
 def test_a_resolved_recipe_reads_back_as_itself(tmp_path):
     recipe = load_recipe(write(tmp_path, {"seed": 3}), ["rl.group_size=4", "problems.train.families=[gcd, lcm]"])
     assert recipe.rl.group_size == 4
-    assert recipe.problems.train.families == ("gcd", "lcm")
+    assert recipe.problems.train.families == {"gcd": 1, "lcm": 1}
     assert load_recipe(write(tmp_path, recipe.model_dump(mode="json"))) == recipe
 
 
@@ -37,6 +37,7 @@ def test_a_resolved_recipe_reads_back_as_itself(tmp_path):
         ({"policy": {"max_context": 128}}, ["max_new_tokens", "max_context 128"]),
         ({"learner": {"micro_batch_tokens": 256}}, ["micro_batch_tokens is 256", "max_context 512"]),
         ({"learner": {"zero_stage": 0}, "policy": {"dtype": "bfloat16"}}, ["zero_stage 0", "float32"]),
+        ({"problems": {"train": {"families": {"gcd": 0}}}}, ["problems.train.families", "above 0"]),
         ({"policy": {"template": "nope"}}, ["template 'nope'", "bare"]),
         ({"name": "a/b"}, ["name", "a/b"]),
         ({"rl": 3}, ["rl", "got 3"]),

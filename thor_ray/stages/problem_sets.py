@@ -1,6 +1,6 @@
 """Which problems a run asks, read or generated before anything is started."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -38,10 +38,26 @@ def read_problems(source: ProblemSource, split: Split, seed: int) -> list[Proble
     """
     if source.file is not None:
         return load_problems(source.file, limit=source.count)
+    weights = source.families or dict.fromkeys(FAMILIES, 1.0)
+    problems: list[Problem] = []
     try:
-        return generate(source.families or tuple(FAMILIES), source.levels, source.count, seed, split)
+        for family, count in shares(weights, source.count).items():
+            problems += generate([family], source.levels, count, seed, split)
     except ValueError as error:
         raise UserError(f"problems.{split}: {error}") from error
+    Random(f"mix:{seed}:{split}").shuffle(problems)
+    return problems
+
+
+def shares(weights: Mapping[str, float], count: int) -> dict[str, int]:
+    """Splits ``count`` in proportion to positive weights; what rounding leaves over goes to the largest remainders."""
+    total = sum(weights.values())
+    exact = {name: count * weight / total for name, weight in weights.items()}
+    whole = {name: int(share) for name, share in exact.items()}
+    by_remainder = sorted(weights, key=lambda name: whole[name] - exact[name])
+    for name in by_remainder[: count - sum(whole.values())]:
+        whole[name] += 1
+    return whole
 
 
 def problem_sets(recipe: Recipe, encode: Callable[[str], list[int]]) -> ProblemSets:

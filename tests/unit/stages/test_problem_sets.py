@@ -12,7 +12,7 @@ from thor_ray.config import Recipe, validate_recipe
 from thor_ray.errors import UserError
 from thor_ray.problems import Problem
 from thor_ray.problems.jsonl import ProblemFileError
-from thor_ray.stages.problem_sets import MIN_RESPONSE_TOKENS, problem_batches, problem_sets
+from thor_ray.stages.problem_sets import MIN_RESPONSE_TOKENS, problem_batches, problem_sets, shares
 
 
 def encode(text: str) -> list[int]:
@@ -72,6 +72,20 @@ def test_a_line_that_is_no_problem_is_refused_by_file_and_line(tmp_path):
     train.write_text(train.read_text() + '{"problem": "two"}\n')
     with pytest.raises(ProblemFileError, match=r"train\.jsonl:2: .*answer"):
         problem_sets(recipe_for(train), encode)
+
+
+def test_families_come_in_proportion_to_their_weights():
+    source = {"families": {"gcd": 3, "lcm": 1}, "count": 12}
+    problems = problem_sets(validate_recipe({"problems": {"train": source}}, "test"), encode).train
+    assert Counter(problem.source for problem in problems) == {"families/gcd": 9, "families/lcm": 3}
+
+
+@given(st.dictionaries(st.text(max_size=3), st.floats(0.01, 100), min_size=1, max_size=6), st.integers(0, 200))
+def test_shares_add_up_and_are_within_one_of_exact(weights, count):
+    parts = shares(weights, count)
+    assert sum(parts.values()) == count
+    total = sum(weights.values())
+    assert all(abs(parts[name] - count * weight / total) < 1 + 1e-9 for name, weight in weights.items())
 
 
 def test_more_instances_than_exist_are_refused():
