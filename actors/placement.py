@@ -25,6 +25,7 @@ class RayCluster:
 
     An existing cluster is joined if ``address`` or the environment variable ``RAY_ADDRESS`` names one. Otherwise one
     is started on this machine; its processes share the fate of this one, so that no kind of exit leaves them behind.
+    (After a SIGKILL, Ray's own two agents on the node try for about a minute to report the loss before they end.)
     A cluster that another part of this process has already joined is used and left alone, too.
 
     Args:
