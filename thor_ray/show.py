@@ -131,13 +131,16 @@ def print_list(directory: RunDirectory, selection: Selection, limit: int, consol
 
 
 def print_trajectory(directory: RunDirectory, trajectory_id: str, tokens: bool, console: Console) -> None:
-    """Prints one trajectory: what is known of it, then its segments, or a table of its tokens.
+    """Prints one trajectory of a run.
 
     Raises:
         UserError: the run has no such trajectory.
     """
-    record = find_record(directory, trajectory_id)
-    decode = directory.decoder()
+    print_record(find_record(directory, trajectory_id), directory.decoder(), tokens, console)
+
+
+def print_record(record: Record, decode: Decoder | None, tokens: bool, console: Console) -> None:
+    """Prints what is known of a trajectory, then its segments, or a table of its tokens."""
     for line in _header(record):
         console.print(line, soft_wrap=True)
     if tokens:

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from thor_ray.cli import configuration, inspection, runs, tiny
+from thor_ray.cli import configuration, inspection, runs, solving, tiny
 from thor_ray.errors import UserError
 
 USER_ERROR = 2
@@ -30,6 +30,7 @@ app.command()(runs.train)
 app.command()(runs.sft)
 app.command()(runs.tirgen)
 app.command(name="eval")(runs.evaluate)
+app.command()(solving.solve)
 app.command()(inspection.report)
 app.command()(inspection.show)
 app.command()(inspection.doctor)

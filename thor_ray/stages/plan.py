@@ -64,6 +64,17 @@ class Plan:
     problems: ProblemSets
 
 
+def policy_directory(recipe: Recipe) -> Path:
+    """The model directory that the recipe names.
+
+    Raises:
+        PreflightError: it cannot be loaded.
+    """
+    model = base_model_path() if recipe.policy.model == "tiny" else Path(recipe.policy.model)
+    require(model_faults(model))
+    return model
+
+
 def make_plan(recipe: Recipe, stages: Sequence[Stage]) -> Plan:
     """Reads everything that the run depends on.
 
@@ -72,8 +83,7 @@ def make_plan(recipe: Recipe, stages: Sequence[Stage]) -> Plan:
         ProblemFileError: a problem file is missing, or one of its lines is no problem.
         UserError: no problem is left that fits, or a stage misses what it needs.
     """
-    model = base_model_path() if recipe.policy.model == "tiny" else Path(recipe.policy.model)
-    require(model_faults(model))
+    model = policy_directory(recipe)
     given = recipe.cold_start.demonstrations
     if Stage.COLD_START in stages and Stage.TIRGEN not in stages:
         if given is None:

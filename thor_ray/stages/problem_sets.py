@@ -60,6 +60,12 @@ def shares(weights: Mapping[str, float], count: int) -> dict[str, int]:
     return whole
 
 
+def fits(problem: Problem, recipe: Recipe, encode: Callable[[str], list[int]]) -> bool:
+    """Whether the prompt leaves room for a response in the policy's context."""
+    prompt = encode(render_prompt(recipe.policy.template, problem.question))
+    return len(prompt) + MIN_RESPONSE_TOKENS <= recipe.policy.max_context
+
+
 def problem_sets(recipe: Recipe, encode: Callable[[str], list[int]]) -> ProblemSets:
     """All problems of a run whose prompts fit the policy's context.
 
@@ -70,17 +76,12 @@ def problem_sets(recipe: Recipe, encode: Callable[[str], list[int]]) -> ProblemS
     Raises:
         UserError: no problem is left, or a held-out one is a training problem as well.
     """
-    room = recipe.policy.max_context - MIN_RESPONSE_TOKENS
-
-    def fits(problem: Problem) -> bool:
-        return len(encode(render_prompt(recipe.policy.template, problem.question))) <= room
-
     sets: dict[Split, list[Problem]] = {}
     too_long = 0
     sources: dict[Split, ProblemSource] = {"train": recipe.problems.train, "heldout": recipe.problems.heldout}
     for split, source in sources.items():
         read = read_problems(source, split, recipe.seed)
-        sets[split] = [problem for problem in read if fits(problem)]
+        sets[split] = [problem for problem in read if fits(problem, recipe, encode)]
         too_long += len(read) - len(sets[split])
         if not sets[split]:
             raise UserError(
