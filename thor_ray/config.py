@@ -143,6 +143,8 @@ class TirgenConfig(Section):
                 )
         if self.attempts == 0 and not self.worked_solutions:
             raise ValueError("tirgen.attempts: 0 without worked_solutions leaves nothing to build demonstrations from")
+        if self.attempts == 0 and self.drop_if_solved is not None:
+            raise ValueError("tirgen.drop_if_solved does nothing without attempts that could solve a problem")
         if self.flawed_again > 0 and self.flawed_first == 0:
             raise ValueError("tirgen.flawed_again does nothing without flawed_first")
         return self
