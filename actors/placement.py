@@ -1,5 +1,6 @@
 """Where actors run: joining or starting a Ray cluster, and placing rollout actors on it."""
 
+import logging
 import os
 from pathlib import Path
 from types import TracebackType
@@ -8,6 +9,7 @@ from typing import Any, Final, Self
 import ray
 from ray.exceptions import GetTimeoutError
 
+from actors.logs import merge_actor_logs
 from actors.rollout import RolloutActor
 from thor_ray.config import Recipe
 from thor_ray.errors import UserError
@@ -33,12 +35,21 @@ class RayCluster:
         cpus: Logical CPUs that a cluster of our own must offer at least. Ray counts actors, not load, and the actors
             of a loop take turns, so that more may be offered than there are.
         temp_dir: Where a cluster of our own keeps its sockets and logs; the path must be short.
+        actor_log: File that gets what the actors of a cluster of our own have printed, once it has ended.
     """
 
-    def __init__(self, address: str | None = None, cpus: int = 1, temp_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        address: str | None = None,
+        cpus: int = 1,
+        temp_dir: Path | None = None,
+        actor_log: Path | None = None,
+    ) -> None:
         self._address = address or os.environ.get("RAY_ADDRESS")
         self._cpus = cpus
         self._temp_dir = temp_dir
+        self._actor_log = actor_log
+        self._session_logs: Path | None = None
         self._joined = False
         self.dashboard_url: str | None = None
         self.is_own = False
@@ -47,7 +58,7 @@ class RayCluster:
         if ray.is_initialized():
             return self
         if self._address:
-            context = ray.init(address=self._address, log_to_driver=True)
+            context = ray.init(address=self._address, log_to_driver=False)
         else:
             # Only this machine can reach it, and the user should be able to open the dashboard without a token.
             os.environ.setdefault("RAY_AUTH_MODE", "disabled")
@@ -55,10 +66,12 @@ class RayCluster:
             context = ray.init(
                 num_cpus=max(self._cpus, os.cpu_count() or 1),
                 include_dashboard=True,
-                log_to_driver=True,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
                 **({"_temp_dir": str(self._temp_dir)} if self._temp_dir else {}),
             )
             self.is_own = True
+            self._session_logs = Path(context.address_info["session_dir"]) / "logs"
         self._joined = True
         self.dashboard_url = f"http://{context.dashboard_url}" if context.dashboard_url else None
         return self
@@ -69,6 +82,8 @@ class RayCluster:
         if self._joined:
             # For a cluster that was joined this ends the connection only.
             ray.shutdown()
+        if self._session_logs is not None and self._actor_log is not None:
+            merge_actor_logs(self._session_logs, self._actor_log)
 
 
 def start_rollout_actors(recipe: Recipe, model: str, start_seconds: float = START_SECONDS) -> list[Any]:

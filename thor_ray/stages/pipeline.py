@@ -35,7 +35,7 @@ def run_plan(plan: Plan, log: RunLog, progress: Progress) -> None:
     log.keep_tokenizer(plan.model)
     if left:
         learners = any(stage in LEARNING for stage in left)
-        with RayCluster(cpus=recipe.engine.actors + recipe.learner.ranks) as cluster:
+        with RayCluster(cpus=recipe.engine.actors + recipe.learner.ranks, actor_log=log.logs / "actors.log") as cluster:
             if cluster.dashboard_url:
                 progress.console.print(f"Ray dashboard: {cluster.dashboard_url}")
             with started_workers(recipe, latest_checkpoint(log) or plan.model, learners=learners) as workers:
