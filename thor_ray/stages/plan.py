@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from actors.codec import TokenizerCodec
 from thor_ray.config import Recipe
 from thor_ray.errors import UserError
 from thor_ray.preflight import file_faults, model_faults, require
-from thor_ray.records import Stage
+from thor_ray.records import Stage, read_columns
 from thor_ray.stages.problem_sets import ProblemSets, problem_sets
 from thor_ray.tiny import base_model_path
 
@@ -79,7 +80,8 @@ def make_plan(recipe: Recipe, stages: Sequence[Stage]) -> Plan:
     """Reads everything that the run depends on.
 
     Raises:
-        PreflightError: the policy or the demonstrations cannot be read.
+        PreflightError: the policy is not whole, or the demonstrations are missing.
+        RecordFormatError: the demonstrations are no records of ours.
         ProblemFileError: a problem file is missing, or one of its lines is no problem.
         UserError: no problem is left that fits, or a stage misses what it needs.
     """
@@ -91,6 +93,8 @@ def make_plan(recipe: Recipe, stages: Sequence[Stage]) -> Plan:
                 "there are no demonstrations to learn from", "set cold_start.demonstrations to a record file"
             )
         require(file_faults(given, "demonstrations"))
+        if not read_columns([given], ["trajectory_id"]).num_rows:
+            raise UserError(f"{given} holds no demonstrations", "build some with `thor tirgen`")
     elif given is not None:
         raise UserError(
             "cold_start.demonstrations would do nothing here: the run makes its own, or none at all",
@@ -129,5 +133,5 @@ def print_plan(plan: Plan, console: Console) -> None:
         rows["evaluation"] = f"{evaluations} × {len(plan.problems.heldout)} problems × {samples} samples"
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in rows.items():
-        table.add_row(f"[bold]{name}", value)
+        table.add_row(f"[bold]{name}", escape(value))
     console.print(table)
