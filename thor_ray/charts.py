@@ -1,6 +1,7 @@
 """Small SVG charts for the report: no script, no library, colours by CSS class so that dark and light both work."""
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -104,8 +105,8 @@ def interval_chart(title: str, rows: Sequence[tuple[str, float, float, float]]) 
 
 
 def nice_ceiling(value: float) -> float:
-    """The smallest of 1, 2, 5 times a power of ten that is not below ``value``; 1 for what is not positive."""
-    if value <= 0:
+    """The smallest of 1, 2, 5 times a power of ten that is not below ``value``; 1 for what is not positive and normal."""
+    if value < sys.float_info.min:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= value * (1 - 1e-9))

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support.runs import GOLD, TOKENIZER, evaluation, trajectory, write_run
@@ -157,6 +157,7 @@ coordinates = st.lists(st.tuples(st.integers(0, 500), st.floats(0, 1e9)), min_si
 
 
 @given(coordinates, st.booleans())
+@example([(0, 5e-324)], False)
 def test_a_chart_stays_inside_its_frame(points, share):
     svg = line_chart("t", "round", [Series("a<b", points)], share=share)
     page = Page(svg)
