@@ -204,7 +204,7 @@ class Environment:
                 )
         settings = parse_pip_settings(self.run(self.python, "-m", "pip", "config", "list", quiet=True).stdout)
         self.variables |= uv_variables(settings, self.variables)
-        fetched = self.run(self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", UV)
+        fetched = self.run(self.python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", UV)
         if fetched.returncode:
             raise SetupError(f"pip could not install {UV}: is there a network, and does `pip download {UV}` work?")
 
