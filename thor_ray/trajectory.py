@@ -70,7 +70,6 @@ class ExecutionResult:
     """What the sandbox said of one action.
 
     Attributes:
-        status: Outcome class.
         text: The observation after truncation and fence escaping, as the policy reads it.
         exception_type: ``ImportError`` and the like where the program raised.
         wall_seconds: Run time, without the time spent waiting for a free worker.
@@ -166,7 +165,6 @@ class Trajectory:
 
     Attributes:
         id: Unique within the run.
-        problem_id: The problem it answers.
         ids: All token ids, prompt first.
         spans: Tiling of ``ids``.
         steps: Executed think-act-observe loops, inherited ones first.
@@ -235,7 +233,7 @@ class Trajectory:
 
 
 class GroupKind(StrEnum):
-    """Which level of the hierarchy a group's advantages belong to."""
+    """The level of the hierarchy that a group belongs to."""
 
     EPISODE = "episode"
     STEP = "step"
@@ -246,7 +244,7 @@ class Group:
     """G siblings: trajectories of one prompt, or continuations of one failed step's prefix.
 
     Attributes:
-        uid: Unique within the run; what was trained is recorded by it.
+        uid: Unique within the run.
         dropped: Why the group does not reach the learner; ``None`` if it does.
     """
 
@@ -261,7 +259,7 @@ class TrajectoryBuilder:
     """Grows a trajectory token by token; the only way to make one.
 
     Raises:
-        ValueError: from any method whose arguments would break an invariant of this module.
+        ValueError: from any method whose arguments would break an invariant.
     """
 
     def __init__(self, trajectory_id: str, problem_id: str, prompt_ids: list[int] | tuple[int, ...]) -> None:
@@ -346,7 +344,7 @@ class TrajectoryBuilder:
         self.spans = [Span(span.kind, span.start, min(span.end, cut)) for span in self.spans if span.start < cut]
 
     def relabel_last(self, kind: SpanKind) -> None:
-        """Turns the last span, a thought, into the answer once it is known that no action follows."""
+        """Turns the last span, a thought, into the answer: no action follows."""
         last = self.spans[-1]
         if last.kind is not SpanKind.THOUGHT or kind is not SpanKind.ANSWER:
             raise ValueError(f"only a last thought can become an answer, not {last.kind} become {kind}")

@@ -137,16 +137,7 @@ async def build_demonstrations(
         seed: Decides everything that is drawn: the same arguments give the same demonstrations.
         on_progress: See ``tirgen``.
     """
-    prompts = [render_prompt(rewriter.template, problem.question) for problem in problems]
-    attempts = [
-        (problem, text)
-        for attempt in range(config.attempts)
-        for problem, text in zip(
-            problems,
-            await generator.sample(prompts, derive_seed(seed, "generator", attempt)),
-            strict=True,
-        )
-    ]
+    attempts = await sampled_attempts(problems, generator, rewriter.template, config.attempts, seed)
     # Failures that the refiner planted must pass; without any, the paper's rule holds.
     rules = single_rules(max_tokens, every_block=config.flawed_first == 0)
     sieves = {source: Sieve(rules) for source in Source}
@@ -181,6 +172,15 @@ async def build_demonstrations(
     kept = sorted(selection.sift(accepted), key=lambda demonstration: position[demonstration.problem_id])
     funnels = {str(source): sieve.funnel() for source, sieve in sieves.items()} | {"selection": selection.funnel()}
     return TirgenResult(tuple(kept), funnels, _figures(problems, kept))
+
+
+async def sampled_attempts(
+    problems: Sequence[Problem], generator: Generator, template: str, attempts: int, seed: int
+) -> list[tuple[Problem, str]]:
+    """Each problem with each of the generator's solutions of it, attempt by attempt."""
+    prompts = [render_prompt(template, problem.question) for problem in problems]
+    texts = [await generator.sample(prompts, derive_seed(seed, "generator", attempt)) for attempt in range(attempts)]
+    return [pair for solutions in texts for pair in zip(problems, solutions, strict=True)]
 
 
 async def _solved_share(attempts: Sequence[tuple[Problem, str]], grader: Grader) -> dict[str, float]:
