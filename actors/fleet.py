@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import ray
 
@@ -13,6 +13,9 @@ ActorHandle = Any
 """A handle of ``actors.rollout.RolloutActor``; Ray's handles carry no static type."""
 
 OnGroup = Callable[[Group], None]
+
+WAIT_SECONDS: Final = 5.0
+"""How long to wait for news at a time."""
 
 
 class RolloutStalledError(RuntimeError):
@@ -79,7 +82,7 @@ class RolloutFleet:
         groups: dict[int, Group] = {}
         last_news = time.monotonic()
         while owed:
-            done, _ = ray.wait(list(owed), timeout=5.0)
+            done, _ = ray.wait(list(owed), timeout=min(WAIT_SECONDS, self._stall_seconds))
             if done:
                 last_news = time.monotonic()
             elif time.monotonic() - last_news > self._stall_seconds:
