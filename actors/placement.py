@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -25,8 +26,9 @@ class ClusterError(UserError):
 class RayCluster:
     """The Ray cluster of a run: an existing one, which is left alone afterwards, or one of our own.
 
-    An existing cluster is joined if ``address`` or the environment variable ``RAY_ADDRESS`` names one. Otherwise one
-    is started on this machine; its processes share the fate of this one, so that no kind of exit leaves them behind.
+    An existing cluster is joined if ``address`` or the environment variable ``RAY_ADDRESS`` names one, or if ``ray
+    start`` has started one on this machine. Otherwise we start our own here; its processes share the fate of this one,
+    so that no kind of exit leaves them behind.
     (After a SIGKILL, Ray's own two agents on the node try for about a minute to report the loss before they end.)
     A cluster that another part of this process has already joined is used and left alone, too.
 
@@ -57,13 +59,13 @@ class RayCluster:
     def __enter__(self) -> Self:
         if ray.is_initialized():
             return self
-        if self._address:
-            context = ray.init(address=self._address, log_to_driver=False)
-        else:
+        context = self._join()
+        if context is None:
             # Only this machine can reach it, and the user should be able to open the dashboard without a token.
             os.environ.setdefault("RAY_AUTH_MODE", "disabled")
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             context = ray.init(
+                address="local",
                 num_cpus=max(self._cpus, os.cpu_count() or 1),
                 include_dashboard=True,
                 log_to_driver=False,
@@ -76,6 +78,23 @@ class RayCluster:
         self.dashboard_url = f"http://{context.dashboard_url}" if context.dashboard_url else None
         return self
 
+    def _join(self) -> Any:
+        """The context of an existing cluster, ``None`` where there is none to join.
+
+        Raises:
+            ClusterError: a cluster was named, but does not answer.
+        """
+        noted = started_cluster(self._temp_dir or Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray")
+        address = self._address or noted
+        # Ray itself would try for minutes. A note may be all that is left of a cluster that was killed.
+        if address is None or (not self._address and not answers(address)):
+            return None
+        if not answers(address):
+            raise ClusterError(
+                f"no Ray cluster answers at {address}", "start it, or unset RAY_ADDRESS to use one of our own"
+            )
+        return ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
@@ -84,6 +103,24 @@ class RayCluster:
             ray.shutdown()
         if self._session_logs is not None and self._actor_log is not None:
             merge_actor_logs(self._session_logs, self._actor_log)
+
+
+def started_cluster(temp_dir: Path) -> str | None:
+    """The address that ``ray start`` noted on this machine, ``None`` where there is no such note."""
+    note = temp_dir / "ray_current_cluster"
+    return note.read_text().strip() or None if note.is_file() else None
+
+
+def answers(address: str, seconds: float = 3.0) -> bool:
+    """Whether something listens at ``host:port``, with or without a scheme before it; true where that is not said."""
+    host, separator, port = address.rpartition("://")[2].rpartition(":")
+    if not separator or not port.isdecimal():
+        return True
+    try:
+        socket.create_connection((host, int(port)), timeout=seconds).close()
+    except OSError:
+        return False
+    return True
 
 
 def start_rollout_actors(recipe: Recipe, model: str, start_seconds: float = START_SECONDS) -> list[Any]:
