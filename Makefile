@@ -1,10 +1,11 @@
 # Two commands on a fresh machine: `make smoke`, then look at runs/smoke/report.html. `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help setup smoke test test-unit test-integration bench lint format lock clean
+.PHONY: help setup smoke test test-unit test-integration bench dashboard lint format lock clean
 
 VENV := $(or $(THOR_VENV),.venv)
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+PORT ?= 8700
 # Arguments for the command behind a target, as in: make smoke ARGS="--seed 1"
 ARGS ?=
 
@@ -28,6 +29,10 @@ test-integration: ## Run the tests with real Ray, vLLM, DeepSpeed and sandbox, o
 
 bench: setup ## Measure speed, side by side
 	@set -e; for bench in benches/*.py; do echo "== $$bench"; $(BIN)/python "$$bench"; done
+
+dashboard: setup ## Serve the reports below runs/ to this machine's browsers: make dashboard PORT=8700
+	@mkdir -p runs && echo "runs and their reports: http://127.0.0.1:$(PORT)"
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory runs $(PORT)
 
 lint: setup ## Check style, formatting, types and import contracts
 	@$(BIN)/ruff check .
