@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox import Sandbox
-from tests.integration.sandbox.processes import children, count_descriptors, eventually, grandchildren
+from tests.integration.sandbox.processes import children, count_descriptors, eventually, programs
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +19,7 @@ def box() -> Iterator[Sandbox]:
 def _nothing_is_left(box: Sandbox) -> Iterator[None]:
     before = (count_descriptors(), len(children(os.getpid())))
     yield
-    assert eventually(lambda: not grandchildren(os.getpid())), f"programs are left: {grandchildren(os.getpid())}"
+    assert eventually(lambda: not programs(os.getpid())), f"programs are left: {programs(os.getpid())}"
     assert eventually(lambda: (count_descriptors(), len(children(os.getpid()))) <= before), (
         f"(descriptors, processes): {before} before, {count_descriptors(), len(children(os.getpid()))} now"
     )

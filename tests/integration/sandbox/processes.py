@@ -4,7 +4,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import sandbox
+
 PATIENCE_SECONDS = 5.0
+SANDBOX = str(Path(sandbox.__file__).parent)
+"""Stands in the command line of the sandbox's workers."""
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
@@ -31,12 +35,22 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def grandchildren(pid: int) -> list[int]:
-    return [grandchild for child in children(pid) for grandchild in children(child)]
+def worker_processes(pid: int) -> list[int]:
+    """The sandbox's workers among a process's children; a cluster that it also runs is none of our business."""
+    return [child for child in children(pid) if SANDBOX in command_line(child).split("\0")]
+
+
+def programs(pid: int) -> list[int]:
+    """What the sandbox's workers of a process have started."""
+    return [program for worker in worker_processes(pid) for program in children(worker)]
 
 
 def command_line(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_text()
+    """Arguments separated by null characters; empty for a process that is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
 
 
 def is_alive(pid: int) -> bool:

@@ -15,7 +15,7 @@ import pytest
 
 from sandbox import Limits, Sandbox, SandboxError, SandboxUnavailable, Status
 from sandbox.inside import landlock
-from tests.integration.sandbox.processes import children, command_line, eventually, grandchildren, is_alive
+from tests.integration.sandbox.processes import children, command_line, eventually, is_alive, programs, worker_processes
 
 ROOT = Path(__file__).parents[3]
 
@@ -54,11 +54,11 @@ async def test_queue_time_does_not_count_as_run_time():
 
 async def test_cancelling_an_await_kills_the_program(box):
     task = asyncio.create_task(box.arun("while True: pass", timeout=60))
-    assert await asyncio.to_thread(eventually, lambda: len(grandchildren(os.getpid())) == 1)
+    assert await asyncio.to_thread(eventually, lambda: len(programs(os.getpid())) == 1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert await asyncio.to_thread(eventually, lambda: not grandchildren(os.getpid()))
+    assert await asyncio.to_thread(eventually, lambda: not programs(os.getpid()))
 
 
 async def test_cancelling_a_queued_await_means_that_it_never_runs():
@@ -86,16 +86,16 @@ def test_interrupting_a_call_kills_the_program(box):
             box.run("while True: pass", timeout=60)
     finally:
         signal.signal(signal.SIGALRM, before)
-    assert eventually(lambda: not grandchildren(os.getpid()))
+    assert eventually(lambda: not programs(os.getpid()))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_lost_worker_costs_a_retry(number, workers):
     with Sandbox(workers=workers, preload=()) as sandbox, ThreadPoolExecutor(1) as pool:
-        before = set(children(os.getpid()))
+        before = set(worker_processes(os.getpid()))
         running = pool.submit(sandbox.run, "import time; time.sleep(0.5); print('done')", timeout=10)
-        assert eventually(lambda: bool(grandchildren(os.getpid())))
+        assert eventually(lambda: bool(programs(os.getpid())))
         for worker in [pid for pid in before if children(pid)]:
             os.kill(worker, number)
         result = running.result(timeout=30)
@@ -105,9 +105,9 @@ def test_a_lost_worker_costs_a_retry(number, workers):
 
 def the_program_runs() -> bool:
     """Whether what runs now runs for long, unlike a new worker's escape probes."""
-    before = grandchildren(os.getpid())
+    before = programs(os.getpid())
     time.sleep(0.5)
-    return bool(before) and grandchildren(os.getpid()) == before
+    return bool(before) and programs(os.getpid()) == before
 
 
 def test_a_worker_lost_twice_is_a_sandbox_error_and_the_next_call_works():
@@ -115,7 +115,7 @@ def test_a_worker_lost_twice_is_a_sandbox_error_and_the_next_call_works():
         running = pool.submit(sandbox.run, "import time; time.sleep(30)", timeout=40)
         for _ in range(2):
             assert eventually(the_program_runs)
-            victims = [pid for pid in children(os.getpid()) if children(pid)]
+            victims = [pid for pid in worker_processes(os.getpid()) if children(pid)]
             for pid in victims:
                 os.kill(pid, signal.SIGKILL)
             assert eventually(lambda: not any(is_alive(pid) for pid in victims))  # noqa: B023
@@ -129,8 +129,8 @@ def test_a_worker_lost_twice_is_a_sandbox_error_and_the_next_call_works():
 def test_a_timeout_is_kept_even_if_the_worker_is_stopped():
     with Sandbox(workers=1, preload=()) as sandbox, ThreadPoolExecutor(1) as pool:
         running = pool.submit(sandbox.run, "while True: pass", timeout=1)
-        assert eventually(lambda: bool(grandchildren(os.getpid())))
-        for worker in [pid for pid in children(os.getpid()) if children(pid)]:
+        assert eventually(lambda: bool(programs(os.getpid())))
+        for worker in [pid for pid in worker_processes(os.getpid()) if children(pid)]:
             os.kill(worker, signal.SIGSTOP)
         assert running.result(timeout=5).status is Status.TIMEOUT
         assert sandbox.run("print(1)").stdout == "1\n"
@@ -145,7 +145,7 @@ def test_closing_cancels_what_runs_and_what_waits():
         ]
         for thread in threads:
             thread.start()
-        assert eventually(lambda: bool(grandchildren(os.getpid())))
+        assert eventually(lambda: bool(programs(os.getpid())))
         time.sleep(0.2)
     for thread in threads:
         thread.join()
@@ -205,7 +205,7 @@ def test_when_no_worker_starts_any_more_calls_fail_instead_of_waiting_and_recove
     with Sandbox(workers=1, preload=("library_of_mine",), library_paths=[str(tmp_path)]) as sandbox:
         assert sandbox.run("import library_of_mine as l; print(l.ANSWER)").stdout == "42\n"
         library.rename(tmp_path / "hidden")
-        for worker in [pid for pid in children(os.getpid()) if str(tmp_path) in command_line(pid)]:
+        for worker in [pid for pid in worker_processes(os.getpid()) if str(tmp_path) in command_line(pid)]:
             os.kill(worker, signal.SIGKILL)
         failed = sandbox.run("print(1)")
         assert failed.status is Status.SANDBOX_ERROR
@@ -237,15 +237,15 @@ def test_nothing_outlives_a_killed_owner(number):
     owner = subprocess.Popen([sys.executable, "-c", OWNER.format(root=str(ROOT))], stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
     assert owner.stdout.readline() == "running\n"
-    zygotes, programs = children(owner.pid), grandchildren(owner.pid)
-    assert (len(zygotes), len(programs)) == (1, 1)
+    zygotes, running = children(owner.pid), programs(owner.pid)
+    assert (len(zygotes), len(running)) == (1, 1)
     owner.send_signal(number)
     owner.wait()
     owner.stdout.close()
     deadline = time.monotonic() + 2
-    while any(map(is_alive, zygotes + programs)) and time.monotonic() < deadline:
+    while any(map(is_alive, zygotes + running)) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert not any(map(is_alive, zygotes + programs))
+    assert not any(map(is_alive, zygotes + running))
 
 
 def run_script(script: str, *command: str) -> str:
