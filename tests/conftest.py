@@ -1,6 +1,7 @@
 """What all tests share: one thread per process, repeatable property tests, GPU tests only where there is a GPU."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,11 @@ from hypothesis import settings
 
 # Before anything imports numpy or torch: with one thread each, processes that share two cores are many times faster.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell that runs the tests in the background makes them deaf to Ctrl-C, and with them every program they start, some
+# of which are here to be interrupted.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
