@@ -106,14 +106,16 @@ def make_plan(recipe: Recipe, stages: Sequence[Stage]) -> Plan:
 
 def print_plan(plan: Plan, console: Console) -> None:
     """Prints what follows from the recipe: how much is sampled, learnt and evaluated, by which actors."""
-    recipe, rl, ranks = plan.recipe, plan.recipe.rl, plan.recipe.learner.ranks
+    recipe, rl, learner = plan.recipe, plan.recipe.rl, plan.recipe.learner
     rows = {
         "stages": " → ".join(stage.replace("_", " ") for stage in plan.stages),
         "policy": f"{plan.model}, {recipe.policy.dtype}, context {recipe.policy.max_context} tokens",
         "problems": f"{len(plan.problems.train)} train, {len(plan.problems.heldout)} held out",
-        "actors": f"{recipe.engine.actors} × engine (TP {recipe.engine.tensor_parallel}), {ranks} × learner "
-        f"(ZeRO {recipe.learner.zero_stage}, {recipe.learner.micro_batch_tokens} tokens per micro-batch)",
+        "actors": f"{recipe.engine.actors} × engine (TP {recipe.engine.tensor_parallel})",
     }
+    if any(stage in LEARNING for stage in plan.stages):
+        budget = f"{learner.micro_batch_tokens} tokens per micro-batch"
+        rows["actors"] += f", {learner.ranks} × learner (ZeRO {learner.zero_stage}, {budget})"
     if plan.problems.too_long:
         rows["left out"] = f"{plan.problems.too_long} problems, too long for the context"
     if Stage.COLD_START in plan.stages:
