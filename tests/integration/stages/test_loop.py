@@ -280,6 +280,7 @@ def test_the_same_weights_and_seed_give_the_same_round(cold_started, plan, tmp_p
     first, second = (rows_of(run) for run in runs)
     assert [fingerprint(row) for row in first] == [fingerprint(row) for row in second]
     (one,), (two,) = (rounds_of(run) for run in runs)
+    assert one["learner/sequences"] > 0, "nothing was learnt that could differ"
     assert {name: value for name, value in one.items() if not_of_time(name)} == {
         name: value for name, value in two.items() if not_of_time(name)
     }
