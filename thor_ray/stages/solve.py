@@ -1,5 +1,6 @@
 """One question to one policy, as it would be used: with tools, and correcting its failed steps (spec F.1)."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from actors.placement import RayCluster
@@ -14,16 +15,16 @@ from thor_ray.trajectory import Group
 
 
 def solve_question(question: str, recipe: Recipe, model: Path, samples: int) -> tuple[Group, Decoder]:
-    """Samples solutions of a question whose answer nobody knows, so that their grades mean nothing.
+    """Samples solutions of a question whose answer nobody knows.
 
     Returns:
-        The solutions, and how to read their tokens.
+        The solutions, without grades, and how to read their tokens.
 
     Raises:
         UserError: the question does not fit the policy's context.
     """
     problem = Problem("question", question, "unknown", "command line")
-    with RayCluster(cpus=recipe.engine.actors) as _, started_workers(recipe, model, learners=False) as workers:
+    with RayCluster(cpus=recipe.engine.actors), started_workers(recipe, model, learners=False) as workers:
         if not fits(problem, recipe, workers.codec.encode):
             raise UserError(
                 f"the question leaves no {MIN_RESPONSE_TOKENS} tokens for an answer in policy.max_context "
@@ -37,4 +38,5 @@ def solve_question(question: str, recipe: Recipe, model: Path, samples: int) -> 
             settings=RolloutSettings.for_evaluation(recipe, self_correction=True),
             seed=recipe.seed,
         )
-        return group, workers.codec.decode
+        ungraded = tuple(replace(each, grade_status=None, reward=None) for each in group.trajectories)
+        return replace(group, trajectories=ungraded), workers.codec.decode
