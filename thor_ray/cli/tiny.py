@@ -20,6 +20,7 @@ def pretrain(
     output: Annotated[Path, typer.Argument(help="Directory of the new checkpoint; an earlier one there is replaced.")],
     seed: Annotated[int, typer.Option(help="Of the data and the initial weights.")] = 0,
     updates: Annotated[int | None, typer.Option(min=1, help="Optimiser updates; the default made the base.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Documents an update; by default the base's.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads; the result is repeatable for one.")] = 1,
 ) -> None:
     """Train the tiny base model from nothing: tokenizer, weights, model card. Up to an hour on two cores."""
@@ -31,8 +32,10 @@ def pretrain(
     from thor_ray.tiny.pretrain import pretrain as train
 
     require_free_space(output, 100)
-    settings = PretrainConfig(seed=seed, threads=threads)
-    settings = PretrainConfig(seed=seed, threads=threads, updates=settings.updates if updates is None else updates)
+    given = {"updates": updates, "batch_size": batch_size}
+    settings = PretrainConfig(
+        seed=seed, threads=threads, **{name: value for name, value in given.items() if value is not None}
+    )
     console = Console()
     with display.Progress(console) as stages, stages.stage("pretrain", settings.updates) as stage:
 
