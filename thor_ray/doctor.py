@@ -190,7 +190,7 @@ def check_ray() -> Check:
     address = environ.get("RAY_ADDRESS")
     if address:
         return Check("ray cluster", Verdict.OK, f"RAY_ADDRESS={address}: runs join that cluster")
-    return Check("ray cluster", Verdict.OK, "RAY_ADDRESS is not set: runs start their own")
+    return Check("ray cluster", Verdict.OK, "RAY_ADDRESS is not set: runs start their own, unless `ray start` has noted one here")
 
 
 def check_sandbox() -> Check:

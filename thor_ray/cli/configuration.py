@@ -48,10 +48,10 @@ def schema(
 @app.command()
 def prompts() -> None:
     """Print the prompt templates, as ``policy.template`` names them."""
-    from thor_ray.dialogue import PROMPT_TEMPLATES
+    from thor_ray.dialogue import PROMPT_TEMPLATES, render_prompt
 
-    for name, template in PROMPT_TEMPLATES.items():
-        typer.echo(f"--- {name}\n{template}")
+    for name in PROMPT_TEMPLATES:
+        typer.echo(f"--- {name}\n{render_prompt(name, '{question}')}")
 
 
 def schema_rows(tree: dict[str, Any]) -> list[tuple[str, str, str, str]]:
