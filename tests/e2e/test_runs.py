@@ -201,8 +201,8 @@ def test_training_on_a_file_of_word_problems(thor, tmp_path):
 def test_training_on_gsm8k(thor, tmp_path):
     """64 real problems, two rounds, and a policy that can solve next to none of them."""
     data = os.environ.get("THOR_DATA")
-    if data is None or not (file := Path(data) / "gsm8k_train.jsonl").is_file():
-        pytest.skip("NOT CHECKED: set THOR_DATA to a folder with gsm8k_train.jsonl to train on real problems")
+    if data is None or not (file := Path(data) / "data/gsm8k_train.jsonl").is_file():
+        pytest.skip("NOT CHECKED: set THOR_DATA to a folder with data/gsm8k_train.jsonl to train on real problems")
     settings = ("--set", "problems.train.count=64", "--set", "rl.rounds=2")
     run = thor("train", "--problems", str(file), *settings, *SMALL)
     assert run.finish() == 0, run.errors.read_text()
