@@ -1,1 +1,1 @@
-"""Ray actors that make trajectories: engine, rollout, refiner, stream and placement."""
+"""Ray actors that make trajectories: the engine, what drives it, the fleet, and where it all runs."""

@@ -190,7 +190,9 @@ def check_ray() -> Check:
     address = environ.get("RAY_ADDRESS")
     if address:
         return Check("ray cluster", Verdict.OK, f"RAY_ADDRESS={address}: runs join that cluster")
-    return Check("ray cluster", Verdict.OK, "RAY_ADDRESS is not set: runs start their own, unless `ray start` has noted one here")
+    return Check(
+        "ray cluster", Verdict.OK, "RAY_ADDRESS is not set: runs start their own, unless `ray start` has noted one here"
+    )
 
 
 def check_sandbox() -> Check:
@@ -211,5 +213,5 @@ def check_sandbox() -> Check:
         "sandbox",
         Verdict.FAIL,
         f"{found}: {'; '.join(isolation.shortfalls)}",
-        "run on Linux 5.19 or newer with Landlock and seccomp allowed",
+        "run on x86-64 Linux 6.2 or newer with Landlock and seccomp allowed",
     )
