@@ -16,7 +16,7 @@ _PROBE_SECONDS = 10.0
 _PROBE_SOURCE = Path(__file__).with_name("inside") / "escape_probes.py"
 
 REMEDY = (
-    "Run on Linux 5.19 or newer (x86-64) with Landlock among the kernel's security modules and a container profile that "
+    "Run on Linux 6.2 or newer (x86-64) with Landlock among the kernel's security modules and a container profile that "
     "lets seccomp and Landlock calls through (Kubernetes' default profile does). To run without confinement, for programs "
     "you trust, pass min_level=0, allow_insecure=True."
 )
