@@ -5,8 +5,8 @@ No Ray call is made per tool call or per token: a group goes in as one call and 
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import ray
@@ -61,6 +61,7 @@ class RolloutActor:
         codec = TokenizerCodec.from_directory(model)
         self._liveness_prompt = tuple(codec.encode("1"))
         self._sampler = TrajectorySampler(self._engine, codec, self._sandbox, self._grader)
+        self._calls_in_flight = 0
 
     async def ready(self) -> int:
         """The version served, once a real token has been generated: a living process is no proof of life."""
@@ -72,7 +73,10 @@ class RolloutActor:
         self, problem: Problem, group_size: int, settings: RolloutSettings, seed: int, uid: str
     ) -> Group:
         """Samples and grades siblings of one problem; see `TrajectorySampler.sample_group`."""
-        return await self._sampler.sample_group(problem, group_size=group_size, settings=settings, seed=seed, uid=uid)
+        with self._in_flight():
+            return await self._sampler.sample_group(
+                problem, group_size=group_size, settings=settings, seed=seed, uid=uid
+            )
 
     async def continue_step(
         self,
@@ -85,25 +89,27 @@ class RolloutActor:
         uid: str,
     ) -> Group:
         """Samples continuations of a failed step's prefix; see `TrajectorySampler.sample_step_group`."""
-        return await self._sampler.sample_step_group(
-            parent,
-            step_index,
-            suffix_tokens=suffix_tokens,
-            group_size=group_size,
-            settings=settings,
-            seed=seed,
-            uid=uid,
-        )
+        with self._in_flight():
+            return await self._sampler.sample_step_group(
+                parent,
+                step_index,
+                suffix_tokens=suffix_tokens,
+                group_size=group_size,
+                settings=settings,
+                seed=seed,
+                uid=uid,
+            )
 
     async def sample_text(
         self, prompts: Sequence[str], sampling: SamplingConfig, seed: int, stop: tuple[str, ...] = ()
     ) -> list[str]:
         """Continues texts without tools; see `TrajectorySampler.sample_text`."""
-        async with _deadline(f"continuing {len(prompts)} texts"):
-            return await self._sampler.sample_text(prompts, sampling=sampling, seed=seed, stop=stop)
+        with self._in_flight():
+            async with _deadline(f"continuing {len(prompts)} texts"):
+                return await self._sampler.sample_text(prompts, sampling=sampling, seed=seed, stop=stop)
 
     async def update_weights(self, buckets: Sequence[Any], manifest: WeightManifest) -> WeightReceipt:
-        """Serves another version from now on; no group may be in flight.
+        """Serves another version from now on; nothing may be in flight, be it in the engine, the sandbox or the grader.
 
         Args:
             buckets: Of each bucket its bytes or, so that they never pass through the driver, a reference to them in
@@ -111,8 +117,11 @@ class RolloutActor:
             manifest: What the buckets hold.
 
         Raises:
+            EngineError: something is in flight.
             WeightTransferError: what arrived is not what was sent; the weights are undefined then.
         """
+        if self._calls_in_flight:
+            raise EngineError(f"weights cannot be updated while {self._calls_in_flight} calls are in flight")
         async with _deadline(f"receiving version {manifest.version} of the weights"):
             payloads: list[Payload] = [
                 await bucket if isinstance(bucket, ray.ObjectRef) else bucket for bucket in buckets
@@ -135,6 +144,15 @@ class RolloutActor:
     async def isolation(self) -> dict[str, Any]:
         """The confinement that programs run under."""
         return dataclasses.asdict(self._sandbox.isolation)
+
+    @contextmanager
+    def _in_flight(self) -> Iterator[None]:
+        """Counts a call all of whose tokens come from one version, also while none of its requests is in the engine."""
+        self._calls_in_flight += 1
+        try:
+            yield
+        finally:
+            self._calls_in_flight -= 1
 
     async def close(self) -> None:
         """Ends the engine, the sandbox's processes and the grader's; the actor can be killed afterwards."""

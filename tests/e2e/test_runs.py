@@ -97,6 +97,11 @@ class Run:
         self.seen |= {each for each in psutil.process_iter() if mark_of(each) == self.mark}
         return self.seen
 
+    def shows(self, *names: str) -> bool:
+        """Whether each of the names occurs in the command line of one of its processes."""
+        lines = [told(process) for process in self.look()]
+        return all(any(name in line for line in lines) for name in names)
+
     def left_over(self, seconds: float) -> list[str]:
         """Command lines of what is still there after ``seconds`` at the most; Ray's own agents are seen off here.
 
@@ -218,11 +223,11 @@ def test_a_run_that_is_interrupted_resumed_and_killed(thor, tmp_path):
     """Ctrl-C in the second stage, `--resume` as the message says, and SIGKILL in the second stage again."""
     directory = RunDirectory(tmp_path / "runs/smoke")
     first = thor("smoke", "--quick", *SMALL)
+    # Ray names an actor's process only when its constructor runs, and learners come up while the first stage samples.
+    first.wait_for(lambda: first.shows("raylet", "gcs_server", "RolloutActor", "EngineCore", "zygote", "Learner"))
     first.wait_for(
         lambda: Stage.EVALUATE_BASE in finished_stages(directory) and Stage.TIRGEN in directory.state().stages
     )
-    names = " ".join(told(process) for process in first.look())
-    assert all(part in names for part in ("raylet", "gcs_server", "RolloutActor", "EngineCore", "zygote", "Learner"))
     before = directory.state()
     # A terminal sends Ctrl-C to everything that runs in its foreground.
     os.killpg(first.process.pid, signal.SIGINT)

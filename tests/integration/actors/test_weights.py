@@ -119,7 +119,7 @@ def test_no_update_while_trajectories_are_running(
     settings = RolloutSettings(SamplingConfig(max_new_tokens=400), "bare", recipe.policy.max_context)
     before = ray.get(rollout_actor.version.remote())
     running = rollout_actor.rollout_group.remote(Problem("p", "What?", "1", "t"), 32, settings, seed=0, uid="busy")
-    with pytest.raises(Exception, match="requests are in flight"):
+    with pytest.raises(Exception, match="1 calls are in flight"):
         ray.get(rollout_actor.update_weights.remote(payloads, manifest))
     group = ray.get(running)
     assert {int(v) for t in group.trajectories for v in t.versions[t.loss_mask()]} == {before}
