@@ -99,7 +99,7 @@ class Run:
 
     def shows(self, *names: str) -> bool:
         """Whether each of the names occurs in the command line of one of its processes."""
-        lines = [told(process) for process in self.look()]
+        lines = [told(process, length=None) for process in self.look()]
         return all(any(name in line for line in lines) for name in names)
 
     def left_over(self, seconds: float) -> list[str]:
@@ -149,9 +149,9 @@ def is_agent(process: psutil.Process) -> bool:
     return False
 
 
-def told(process: psutil.Process) -> str:
+def told(process: psutil.Process, length: int | None = 200) -> str:
     with contextlib.suppress(psutil.NoSuchProcess):
-        return f"{process.pid} {process.name()}: {' '.join(process.cmdline())[:200]}"
+        return f"{process.pid} {process.name()}: {' '.join(process.cmdline())[:length]}"
     return f"{process.pid} (gone)"
 
 
