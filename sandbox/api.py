@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -13,10 +13,12 @@ from typing import Self
 from sandbox.errors import SandboxError, SandboxUnavailable
 from sandbox.job import Job
 from sandbox.limits import Limits
+from sandbox.memory import default_budget
 from sandbox.request import Request
 from sandbox.result import Isolation, Level, Result, Status
 from sandbox.supervisor import Options, Supervisor
 from sandbox.zygote import ZygoteOptions, default_library_paths
+from sandbox.zygote_pool import PoolOptions
 
 
 class Sandbox:
@@ -37,6 +39,11 @@ class Sandbox:
         allow_insecure: needed to run at level 0, which does not confine: a program can then read this user's files, use the
             network, start processes that outlive it and signal others.
         children_per_worker: programs that run at a time in one worker's care.
+        spare_children: processes that each worker keeps ready, locked down and waiting, so that a program starts at once; they
+            cost a little memory and, all in all, no time.
+        memory_budget: bytes that the programs of all sandboxes on this machine (of this user) may be promised together; those
+            that do not fit wait in the queue. None takes half of the machine's or the container's memory.
+        children_per_life: programs after which a worker is replaced by a fresh one.
         library_paths: directories of third-party modules, readable by every program: keep answers and keys out of them. None
             takes this interpreter's site-packages.
 
@@ -53,25 +60,45 @@ class Sandbox:
         min_level: int = Level.CONFINED,
         allow_insecure: bool = False,
         children_per_worker: int = 2,
+        spare_children: int = 0,
+        memory_budget: int | None = None,
+        children_per_life: int = 50_000,
         library_paths: Sequence[str] | None = None,
     ) -> None:
         if workers is None:
             workers = len(os.sched_getaffinity(0))
-        for name, number in (("workers", workers), ("children_per_worker", children_per_worker)):
-            if number < 1:
-                raise ValueError(f"{name} is {number!r}; it must be at least 1")
+        for name, number, least in (
+            ("workers", workers, 1),
+            ("children_per_worker", children_per_worker, 1),
+            ("spare_children", spare_children, 0),
+            ("children_per_life", children_per_life, 1),
+        ):
+            if number < least:
+                raise ValueError(f"{name} is {number!r}; it must be at least {least}")
         if min_level not in tuple(Level):
             raise ValueError(
                 f"min_level is {min_level!r}; it must be one of {', '.join(str(int(level)) for level in Level)}"
             )
         self.limits = limits or Limits()
+        if memory_budget is None:
+            memory_budget = default_budget()
+        if memory_budget < self.limits.memory_bytes:
+            raise ValueError(
+                f"memory_budget is {memory_budget} bytes, but one program may use {self.limits.memory_bytes}; "
+                "lower Limits.memory_bytes or raise the budget"
+            )
         paths = default_library_paths() if library_paths is None else tuple(map(os.path.realpath, library_paths))
         self._options = Options(
-            workers=workers,
+            pool=PoolOptions(
+                workers=workers,
+                children_per_life=children_per_life,
+                min_level=Level(min_level),
+                allow_insecure=allow_insecure,
+                zygote=ZygoteOptions(tuple(preload), paths, self.limits),
+            ),
             children_per_worker=children_per_worker,
-            min_level=Level(min_level),
-            allow_insecure=allow_insecure,
-            zygote=ZygoteOptions(tuple(preload), paths, self.limits),
+            spare_children=spare_children,
+            memory_budget=memory_budget,
         )
         self._supervisor: Supervisor | None = None
         self._isolation: Isolation | None = None
@@ -116,14 +143,23 @@ class Sandbox:
         assert self._isolation is not None
         return self._isolation
 
-    def run(self, code: str, *, timeout: float | None = None, seed: int | None = None) -> Result:
-        """Runs one program and waits for it; see `Request`. An interrupt (Ctrl-C) ends the program too.
+    def run(
+        self,
+        code: str,
+        *,
+        timeout: float | None = None,
+        seed: int | None = None,
+        files: Mapping[str, bytes] | None = None,
+        fetch: Sequence[str] = (),
+        stdin: bytes = b"",
+    ) -> Result:
+        """Runs one program and waits for it; see `Request` for the arguments. An interrupt (Ctrl-C) ends the program too.
 
         Raises:
             TypeError, ValueError: bad arguments.
             SandboxError: the sandbox is not open.
         """
-        return self.run_batch([Request(code, timeout, seed)])[0]
+        return self.run_batch([Request(code, timeout, seed, files or {}, fetch, stdin)])[0]
 
     def run_batch(self, requests: Iterable[Request | str]) -> list[Result]:
         """Runs programs side by side, as many at a time as the workers take; results in the order of the requests.
@@ -141,12 +177,50 @@ class Sandbox:
                 supervisor.cancel(job)
             raise
 
+    def as_completed(
+        self, requests: Iterable[Request | str], max_in_flight: int | None = None
+    ) -> Iterator[tuple[int, Result]]:
+        """Runs programs side by side and yields (index of the request, result) as they end.
+
+        Requests are taken when there is room for them, so there may be any number. What runs when the caller stops asking is
+        cancelled.
+
+        Args:
+            requests: what to run.
+            max_in_flight: programs queued or running at a time; None takes twice what the workers run.
+
+        Raises:
+            TypeError, ValueError: a bad request, once it is reached; or `max_in_flight` is below 1.
+            SandboxError: the sandbox is not open.
+        """
+        if max_in_flight is None:
+            max_in_flight = 2 * self._options.pool.workers * self._options.children_per_worker
+        if max_in_flight < 1:
+            raise ValueError(f"max_in_flight is {max_in_flight!r}; it must be at least 1")
+        supervisor = self._require_open()
+        running: dict[Future[Result], tuple[int, Job]] = {}
+        try:
+            for index, request in enumerate(requests):
+                while len(running) >= max_in_flight:
+                    yield from _finished(running)
+                job, future = self._prepare(request)
+                running[future] = (index, job)
+                self._submit([(job, future)])
+            while running:
+                yield from _finished(running)
+        finally:
+            for _, job in running.values():
+                supervisor.cancel(job)
+
     async def arun(
         self,
         code: str,
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - bounds the program, not the await
         seed: int | None = None,
+        files: Mapping[str, bytes] | None = None,
+        fetch: Sequence[str] = (),
+        stdin: bytes = b"",
     ) -> Result:
         """`run` for asyncio: never blocks the loop. Cancelling the await kills the program.
 
@@ -156,7 +230,7 @@ class Sandbox:
         """
         import asyncio  # late: half of what importing this package would cost
 
-        job, future = self._prepare(Request(code, timeout, seed))
+        job, future = self._prepare(Request(code, timeout, seed, files or {}, fetch, stdin))
         supervisor = self._submit([(job, future)])
         try:
             return await asyncio.wrap_future(future)
@@ -194,6 +268,11 @@ class Sandbox:
     def _prepare(self, request: Request | str) -> tuple[Job, Future[Result]]:
         if not isinstance(request, Request):
             request = Request(request)
+        if request.transfer_bytes() > self.limits.transfer_bytes:
+            raise ValueError(
+                f"files and input have {request.transfer_bytes()} bytes together, the limit (Limits.transfer_bytes) is "
+                f"{self.limits.transfer_bytes}"
+            )
         future: Future[Result] = Future()
         # From now on nobody can cancel the future itself, so delivering a result into it cannot fail.
         future.set_running_or_notify_cancel()
@@ -217,6 +296,13 @@ class Sandbox:
                 accepted.append(job)
         supervisor.submit(accepted)
         return supervisor
+
+
+def _finished(running: dict[Future[Result], tuple[int, Job]]) -> Iterator[tuple[int, Result]]:
+    """Waits until at least one has ended, and takes out all that have."""
+    for future in wait(running, return_when=FIRST_COMPLETED).done:
+        index, _ = running.pop(future)
+        yield index, future.result()
 
 
 def _stop_in(owner: int, supervisor: Supervisor) -> None:

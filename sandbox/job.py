@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from sandbox.request import Request
 from sandbox.result import Result, Status
 
+OVERRUN_SECONDS = 0.75
+"""How long after its timeout a call may return: a loaded machine needs some of it to kill, reap and report."""
+
 
 @dataclass(eq=False, slots=True)
 class Job:
@@ -20,6 +23,7 @@ class Job:
         seed: the seed drawn for it.
         deliver: receives the result, once, on the supervisor's thread.
         submitted: when the caller asked (time.monotonic).
+        dispatched: when it first left the queue; 0 before.
         attempt: 1, and 2 after a fault of the sandbox.
     """
 
@@ -28,7 +32,13 @@ class Job:
     seed: int
     deliver: Callable[[Result], None]
     submitted: float = field(default_factory=time.monotonic)
+    dispatched: float = 0.0
     attempt: int = 1
+
+    @property
+    def expiry(self) -> float:
+        """When the caller must have a result, come what may: soon after its timeout, once the job has left the queue."""
+        return self.dispatched + self.timeout + OVERRUN_SECONDS if self.dispatched else float("inf")
 
     def unrun(self, status: Status, reason: str, kind: str | None = None) -> Result:
         """The result of a program that never started, or whose end nobody saw; `kind` stands in for an exception's class."""
@@ -47,6 +57,8 @@ class Job:
             cpu_sys_ms=0.0,
             max_rss_kb=0,
             queue_ms=1000 * (time.monotonic() - self.submitted),
+            files={},
+            files_refused={},
             isolation=None,
             seed=self.seed,
             attempt=self.attempt,

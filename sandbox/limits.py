@@ -24,6 +24,7 @@ class Limits:
         output_head_bytes: what is kept from the beginning of each stream.
         output_tail_bytes: what is kept from the end of each stream; the middle is dropped and the result says `truncated`.
         program_bytes: size of the source text in UTF-8; a longer program is refused unread (`syntax_error`).
+        transfer_bytes: files and standard input that go in, and files that come out, each all together.
 
     Raises:
         ValueError: a field is not positive, or `wall_seconds` is above 60.
@@ -37,6 +38,7 @@ class Limits:
     output_head_bytes: int = 48 * KIB
     output_tail_bytes: int = 16 * KIB
     program_bytes: int = MIB
+    transfer_bytes: int = 16 * MIB
 
     def __post_init__(self) -> None:
         for field in fields(self):

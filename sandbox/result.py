@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
@@ -29,7 +30,7 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
     """The sandbox was closed, or the caller cancelled, before the program ended."""
     SANDBOX_ERROR = "sandbox_error"
-    """The sandbox's own fault, after one retry. Says nothing about the program: never a reward."""
+    """The sandbox's own fault, and a second attempt failed or did not fit into the call's time. Says nothing about the program: never a reward."""
 
 
 class Level(IntEnum):
@@ -79,6 +80,8 @@ class Result:
         cpu_sys_ms: system CPU time of the process.
         max_rss_kb: peak resident memory, pages shared with the preloaded libraries included.
         queue_ms: from the call to the dispatch.
+        files: the files of `Request.fetch` that were there, were regular files and fitted the limit.
+        files_refused: for each of the others, why not.
         isolation: what it ran under; None if it never ran.
         seed: what `random`, NumPy and SymPy were seeded with.
         attempt: 1, or 2 after a `sandbox_error` was retried.
@@ -98,6 +101,8 @@ class Result:
     cpu_sys_ms: float
     max_rss_kb: int
     queue_ms: float
+    files: Mapping[str, bytes]
+    files_refused: Mapping[str, str]
     isolation: Isolation | None
     seed: int
     attempt: int

@@ -7,30 +7,30 @@ directory is out of use before its result is delivered; nothing here waits for a
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from sandbox import isolation
-from sandbox.errors import SandboxError, SandboxUnavailable
+from sandbox.errors import SandboxError
 from sandbox.execution import Execution
 from sandbox.isolation import ProbeTargets
 from sandbox.job import Job
+from sandbox.memory import MemoryBudget
 from sandbox.reactor import Reactor
-from sandbox.result import Isolation, Level, Result, Status
+from sandbox.request import Request
+from sandbox.result import Isolation, Result, Status
 from sandbox.scratch import ScratchSpace
-from sandbox.wire import Ended, Hello, Message, Refused, Started
-from sandbox.zygote import State, Zygote, ZygoteOptions
+from sandbox.wire import Fork
+from sandbox.zygote import State, Zygote
+from sandbox.zygote_pool import PoolOptions, ZygotePool
 
 _log = logging.getLogger(__name__)
-_MAX_START_FAILURES = 3
-"""After so many in a row, jobs fail instead of waiting; the next job tries to start a worker again."""
+_MEMORY_POLL_SECONDS = 0.01
+"""How often to ask for memory that other sandboxes of this machine hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +38,20 @@ class Options:
     """How a supervisor is set up.
 
     Attributes:
-        workers: zygotes.
+        pool: the zygotes.
         children_per_worker: programs that one zygote runs at a time.
-        min_level: below it nothing runs.
-        allow_insecure: whether level 0 may run at all.
-        zygote: what each zygote is started with.
+        spare_children: children that each zygote keeps ready for the next programs.
+        memory_budget: bytes that the programs of all sandboxes on this machine may be promised together.
     """
 
-    workers: int
+    pool: PoolOptions
     children_per_worker: int
-    min_level: Level
-    allow_insecure: bool
-    zygote: ZygoteOptions
+    spare_children: int
+    memory_budget: int
 
 
 class Supervisor:
-    """Owns the zygotes. `start`, `submit`, `cancel` and `stop` are for any thread; the rest is the supervisor's own.
+    """Runs jobs. `start`, `submit`, `cancel` and `stop` are for any thread; the rest is the supervisor's own.
 
     Raises:
         OSError: no scratch directory, no descriptors.
@@ -61,6 +59,8 @@ class Supervisor:
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        self._limits = options.pool.zygote.limits
+        self._memory = MemoryBudget(options.memory_budget)
         self._scratch = ScratchSpace()
         try:
             self._targets = ProbeTargets.make(self._scratch.path)
@@ -68,14 +68,13 @@ class Supervisor:
             self._scratch.close()
             raise
         self._reactor = Reactor()
+        self._pool = ZygotePool(options.pool, self._reactor, self._targets, self)
         self._queue: deque[Job] = deque()
-        self._zygotes: list[Zygote] = []
-        self._claims: dict[Zygote, Isolation] = {}
-        self._isolation: dict[Zygote, Isolation] = {}
+        self._retries: deque[Job] = deque()
+        self._spares: dict[Zygote, deque[Execution]] = {}
+        self._waits_for_memory = False
         self._numbers = itertools.count(1)
-        self._start_failures = 0
-        self._last_failure = ""
-        self._opened: Future[Isolation] = Future()
+        self._failure = ""
         self._stopping = False
         self._lock = threading.RLock()
         self._accepting = False
@@ -90,7 +89,7 @@ class Supervisor:
         """
         self._thread.start()
         try:
-            weakest = self._opened.result()
+            weakest = self._pool.opened.result()
         except BaseException:
             self.stop()
             raise
@@ -128,15 +127,16 @@ class Supervisor:
 
     def _serve(self) -> None:
         try:
-            self._fill_up()
+            self._pool.ensure()
             while not self._stopping:
                 self._reactor.turn(self._seconds_to_next_check())
                 self._check_deadlines()
                 self._dispatch()
+                self._make_spares()
         except Exception as error:  # noqa: BLE001
             # Whatever happened, nobody may wait for ever: shutting down delivers to everyone.
             _log.exception("the sandbox supervisor failed")
-            self._last_failure = f"the sandbox supervisor failed: {error!r}"
+            self._failure = f"the sandbox supervisor failed: {error!r}"
         finally:
             self._shut_down()
 
@@ -145,219 +145,179 @@ class Supervisor:
 
     def _enqueue(self, jobs: tuple[Job, ...]) -> None:
         self._queue.extend(jobs)
-        if self._start_failures >= _MAX_START_FAILURES:
-            self._start_failures = _MAX_START_FAILURES - 1
-            self._fill_up()
+        self._pool.ensure()
 
     def _cancel(self, job: Job) -> None:
-        if job in self._queue:
-            self._queue.remove(job)
-            job.deliver(job.unrun(Status.CANCELLED, "cancelled while it waited for its turn"))
-            return
-        for zygote in self._zygotes:
-            for execution in zygote.running.values():
-                if execution.job is job:
-                    execution.kill(Status.CANCELLED)
-
-    def _fill_up(self) -> None:
-        """Starts zygotes until there are as many as asked for."""
-        while len(self._zygotes) < self._options.workers and self._start_failures < _MAX_START_FAILURES:
-            try:
-                zygote = Zygote(self._options.zygote)
-            except OSError as error:
-                self._note_start_failure(f"a worker process cannot be started: {error}")
-                continue
-            self._zygotes.append(zygote)
-            self._reactor.watch(zygote.fileno(), lambda zygote=zygote: self._on_messages(zygote))  # type: ignore[misc]
-        if not self._zygotes:
-            self._fail_queue()
-
-    def _note_start_failure(self, reason: str) -> None:
-        self._start_failures += 1
-        self._last_failure = reason
-        if not self._opened.done():
-            self._opened.set_exception(SandboxUnavailable(reason))
-            self._stopping = True
-        _log.warning("sandbox: %s", reason)
-
-    def _fail_queue(self) -> None:
-        while self._queue:
-            job = self._queue.popleft()
-            job.deliver(job.unrun(Status.SANDBOX_ERROR, self._last_failure, kind="SandboxError"))
-
-    def _on_messages(self, zygote: Zygote) -> None:
-        while zygote.state is not State.GONE:
-            try:
-                received = zygote.receive()
-            except EOFError:
-                self._lose(zygote, "the worker process ended")
+        for queue in (self._queue, self._retries):
+            if job in queue:
+                queue.remove(job)
+                job.deliver(job.unrun(Status.CANCELLED, "cancelled while it waited for its turn"))
                 return
-            except ValueError as error:
-                self._lose(zygote, f"the worker process sent nonsense: {error}")
-                return
-            if received is None:
-                return
-            self._on_message(zygote, *received)
+        for zygote in self._pool:
+            for occupant in zygote.running.values():
+                if isinstance(occupant, Execution) and occupant.job is job:
+                    occupant.kill(Status.CANCELLED)
 
-    def _on_message(self, zygote: Zygote, message: Message, descriptors: list[int]) -> None:
-        match message:
-            case Hello():
-                self._probe(zygote, message)
-            case Started():
-                execution = zygote.running.get(message.execution)
-                if execution is not None and descriptors:
-                    execution.started(descriptors.pop())
-            case Ended():
-                execution = zygote.running.pop(message.execution, None)
-                if execution is not None:
-                    self._settle(execution, execution.conclude(message, self._isolation.get(zygote)))
-            case Refused():
-                execution = zygote.running.pop(message.execution, None)
-                if execution is not None:
-                    self._fault(execution, f"no process for the program: {os.strerror(message.errno)}")
-        for descriptor in descriptors:
-            os.close(descriptor)
+    # What the pool tells.
 
-    def _probe(self, zygote: Zygote, hello: Hello) -> None:
-        """Lets the escape probes loose in a zygote that has just said hello."""
-        fields = json.loads(hello.json)
-        if "error" in fields:
-            self._lose(zygote, f"the preload failed with {fields['error']}; install the library or change `preload`")
-            return
-        self._claims[zygote] = isolation.claimed(fields)
-        zygote.state = State.PROBED
-        request = self._targets.request()
+    def probe(self, zygote: Zygote, request: Request, conclude: Callable[[Result], None]) -> None:
+        """Runs the escape probes, outside all queues."""
         assert request.timeout is not None
         # Its second attempt already: a zygote that fails its probes is replaced, not asked again.
-        job = Job(request, request.timeout, 0, lambda result: self._on_probed(zygote, result), attempt=2)
-        self._send(zygote, job)
+        self._run(Job(request, request.timeout, 0, conclude, attempt=2), zygote, share=None)
 
-    def _on_probed(self, zygote: Zygote, result: Result) -> None:
-        if zygote.state is not State.PROBED:
-            return
-        granted = isolation.granted(self._claims[zygote], result)
-        refusal = isolation.refusal(granted, self._options.min_level, self._options.allow_insecure)
-        if refusal is not None:
-            self._lose(zygote, refusal)
-            return
-        self._isolation[zygote] = granted
-        zygote.state = State.READY
-        self._start_failures = 0
-        if len(self._isolation) == self._options.workers and not self._opened.done():
-            self._opened.set_result(min(self._isolation.values(), key=lambda each: each.level))
+    def out_of_zygotes(self, reason: str) -> None:
+        """Fails whoever waits."""
+        if not self._pool.opened.done() or self._pool.opened.exception() is not None:
+            self._failure = reason
+            self._stopping = True
+        for queue in (self._retries, self._queue):
+            while queue:
+                job = queue.popleft()
+                job.deliver(job.unrun(Status.SANDBOX_ERROR, reason, kind="SandboxError"))
 
-    def _dispatch(self) -> None:
-        while self._queue:
-            ready = [zygote for zygote in self._zygotes if zygote.state is State.READY]
-            zygote = min(ready, key=lambda each: len(each.running), default=None)
-            if zygote is None or len(zygote.running) >= self._options.children_per_worker:
-                return
-            self._send(zygote, self._queue.popleft())
+    # What executions tell.
 
-    def _send(self, zygote: Zygote, job: Job) -> None:
-        try:
-            scratch = self._scratch.acquire()
-        except OSError as error:
-            self._retry_or_deliver(
-                job, job.unrun(Status.SANDBOX_ERROR, f"no scratch directory: {error}", "SandboxError")
-            )
-            return
-        number = next(self._numbers)
-        execution = Execution(job, number, scratch, self._options.zygote.limits, self._reactor)
-        try:
-            descriptors = execution.open()
-        except OSError as error:
-            self._fault(execution, f"no descriptors for the program: {error}")
-            return
-        zygote.running[number] = execution
-        try:
-            zygote.send(execution.order.pack(), (*descriptors, scratch.descriptor))
-        except OSError as error:
-            self._lose(zygote, f"the worker process takes no order: {error}")
-        finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
-
-    def _settle(self, execution: Execution, outcome: Result | str) -> None:
-        if isinstance(outcome, str):
-            self._fault(execution, outcome)
-            return
-        self._scratch.release(execution.scratch)
-        execution.job.deliver(outcome)
-
-    def _fault(self, execution: Execution, reason: str) -> None:
-        """Gives up an execution that the sandbox itself failed."""
-        result = execution.abandon(reason)
-        self._scratch.discard(execution.scratch)
-        self._retry_or_deliver(execution.job, result)
-
-    def _retry_or_deliver(self, job: Job, result: Result) -> None:
-        """A failure of our own is tried once more before the caller hears of it."""
-        if result.status is Status.SANDBOX_ERROR and job.attempt == 1 and not self._stopping:
+    def answer(self, job: Job, result: Result) -> None:
+        """Delivers a result, or tries once more if the sandbox itself failed and the call's time is not over."""
+        may_retry = job.attempt == 1 and not self._stopping and time.monotonic() < job.expiry
+        if result.status is Status.SANDBOX_ERROR and may_retry:
             job.attempt = 2
-            self._queue.appendleft(job)
+            self._retries.append(job)
         else:
             job.deliver(result)
 
-    def _lose(self, zygote: Zygote, reason: str) -> None:
-        """Gives up a zygote with everything that runs in it, and starts another."""
-        if zygote.state is State.GONE:
-            return
-        was_ready = zygote.state is State.READY
-        self._reactor.unwatch(zygote.fileno())
-        reason = f"{reason} ({zygote.end(kill=True)})"
-        self._zygotes.remove(zygote)
-        self._claims.pop(zygote, None)
-        self._isolation.pop(zygote, None)
-        if was_ready:
-            _log.warning("sandbox: %s; starting another", reason)
+    def vacate(self, execution: Execution, unharmed: bool) -> None:
+        """Takes back what a child used."""
+        if unharmed:
+            self._scratch.release(execution.scratch)
         else:
-            self._note_start_failure(reason)
-        for execution in tuple(zygote.running.values()):
-            self._fault(execution, reason)
-        zygote.running.clear()
-        if not self._stopping:
-            self._fill_up()
+            self._scratch.discard(execution.scratch)
+        if execution.memory is not None:
+            os.close(execution.memory)
+        if not execution.is_busy:
+            for spares in self._spares.values():
+                if execution in spares:
+                    spares.remove(execution)
+
+    # Dispatch.
+
+    def _dispatch(self) -> None:
+        self._waits_for_memory = False
+        while queue := self._retries or self._queue:
+            zygote = min(self._pool.ready(), key=_programs, default=None)
+            if zygote is None or _programs(zygote) >= self._options.children_per_worker:
+                return
+            try:
+                share = self._memory.reserve(self._limits.memory_bytes)
+            except OSError as error:
+                job = queue.popleft()
+                self.answer(job, job.unrun(Status.SANDBOX_ERROR, f"no share of the memory: {error}", "SandboxError"))
+                continue
+            if share is None:
+                self._waits_for_memory = True
+                return
+            self._run(queue.popleft(), zygote, share)
+
+    def _run(self, job: Job, zygote: Zygote, share: int | None) -> None:
+        """Gives a job to a spare child or, if there is none, to a new one; a second attempt trusts nothing made earlier."""
+        spares = self._spares.get(zygote)
+        spare = spares.popleft() if spares and job.attempt == 1 else None
+        try:
+            execution = spare or self._new_execution()
+        except OSError as error:
+            if share is not None:
+                os.close(share)
+            self.answer(job, job.unrun(Status.SANDBOX_ERROR, f"no room for the program: {error}", "SandboxError"))
+            return
+        execution.memory = share
+        try:
+            execution.assign(job)
+        except OSError as error:
+            zygote.running.pop(execution.number, None)
+            execution.lost(f"no room for the program: {error}")
+            return
+        if spare is None:
+            self._fork(zygote, execution)
+
+    def _new_execution(self) -> Execution:
+        """An execution whose child is still to be forked.
+
+        Raises:
+            OSError: no space, or no descriptors.
+        """
+        scratch = self._scratch.acquire()
+        execution = Execution(next(self._numbers), scratch, self._limits, self._reactor, self)
+        try:
+            execution.open()
+        except OSError:
+            self._scratch.release(scratch)
+            raise
+        return execution
+
+    def _fork(self, zygote: Zygote, execution: Execution) -> None:
+        zygote.running[execution.number] = execution
+        try:
+            zygote.send(Fork(execution.number).pack(), execution.hand_over())
+        except OSError as error:
+            self._pool.lose(zygote, f"the worker process takes no order: {error}")
+        else:
+            execution.forget_childs_ends()
+            self._pool.count_child(zygote)
+
+    def _make_spares(self) -> None:
+        """Keeps children ready, each for one of the next programs, now that everybody who waited is served."""
+        for zygote in self._pool.ready() if self._options.spare_children else ():
+            spares = self._spares.setdefault(zygote, deque())
+            while zygote.state is State.READY and len(spares) < self._options.spare_children:
+                try:
+                    execution = self._new_execution()
+                except OSError:
+                    return  # the next program will say so, if it cannot be run either
+                spares.append(execution)
+                self._fork(zygote, execution)
+        for zygote in tuple(self._spares):
+            if zygote.state is not State.READY:
+                for spare in self._spares.pop(zygote):
+                    spare.kill(Status.CANCELLED)
+
+    # Deadlines and the end.
 
     def _seconds_to_next_check(self) -> float | None:
-        checks = [execution.next_check for zygote in self._zygotes for execution in zygote.running.values()]
-        checks += [zygote.start_deadline for zygote in self._zygotes if zygote.state is State.STARTING]
-        return max(0.0, min(checks) - time.monotonic()) if checks else None
+        moment = min((job.expiry for job in self._retries), default=self._pool.next_check())
+        moment = min(moment, self._pool.next_check())
+        if self._waits_for_memory:
+            moment = min(moment, time.monotonic() + _MEMORY_POLL_SECONDS)
+        return None if moment == float("inf") else max(0.0, moment - time.monotonic())
 
     def _check_deadlines(self) -> None:
         now = time.monotonic()
-        for zygote in tuple(self._zygotes):
-            if zygote.state is State.STARTING and now >= zygote.start_deadline:
-                self._lose(zygote, "the worker process did not finish importing its libraries")
-                continue
-            for execution in tuple(zygote.running.values()):
-                verdict = execution.check(zygote.is_stopped) if now >= execution.next_check else None
-                if verdict is not None:
-                    self._lose(zygote, verdict)
-                    break
+        self._pool.check(now)
+        for job in tuple(self._retries):
+            if now >= job.expiry:
+                self._retries.remove(job)
+                reason = "the worker process was lost, and a second attempt did not fit into the call's time"
+                job.deliver(job.unrun(Status.SANDBOX_ERROR, reason, kind="SandboxError"))
 
     def _shut_down(self) -> None:
         with self._lock:
             self._accepting = False
         self._stopping = True
-        reason = self._last_failure or "the sandbox was closed"
-        if not self._opened.done():
-            self._opened.set_exception(SandboxUnavailable(reason))
-        executions = [execution for zygote in self._zygotes for execution in zygote.running.values()]
-        for execution in executions:
-            execution.kill(Status.CANCELLED)
-        for zygote in self._zygotes:
-            self._reactor.unwatch(zygote.fileno())
-            zygote.end(kill=False)
-        for execution in executions:
-            result = execution.abandon(reason)
-            self._scratch.discard(execution.scratch)
-            execution.job.deliver(result)
+        reason = self._failure or "the sandbox was closed"
+        for zygote in self._pool:
+            for occupant in zygote.running.values():
+                if isinstance(occupant, Execution):
+                    occupant.kill(Status.CANCELLED)
+        self._pool.close(reason)
         self._reactor.turn(0)  # takes in what was submitted before `_accepting` fell
-        for job in self._queue:
+        for job in (*self._retries, *self._queue):
             job.deliver(job.unrun(Status.CANCELLED, reason))
         self._targets.close()
         self._scratch.close()
         with self._lock:
             self._closed = True
             self._reactor.close()
+
+
+def _programs(zygote: Zygote) -> int:
+    return sum(occupant.is_busy for occupant in zygote.running.values())

@@ -1,6 +1,7 @@
-"""The packets between supervisor and zygote: numbers and descriptors only, never a program or its output.
+"""What travels between the processes: numbers and descriptors to and from a zygote, orders to and reports from a child.
 
-One `SOCK_SEQPACKET` socket per zygote; one packet is one message. Imported on both sides, so it stays light.
+One `SOCK_SEQPACKET` socket per zygote; one packet is one message, never a program or its output. A child has two pipes of
+its own: orders come by one, reports leave by the other. Imported on all sides, so it stays light.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import struct
 from typing import NamedTuple
 
 MAX_PACKET = 64 * 1024
-ORDER_DESCRIPTORS = 5
-"""An order carries, in this order: program, stdout, stderr, report, scratch directory."""
+CHILD_DESCRIPTORS = 6
+"""A request for a child carries, in this order: program, orders, stdout, stderr, report, scratch directory."""
 
 HELLO = b"H"
 """Zygote → supervisor, once: JSON with what it can do."""
@@ -23,21 +24,51 @@ ENDED = b"E"
 REFUSED = b"R"
 """Zygote → supervisor: the fork failed; carries the errno."""
 
-REPORT_STARTED = b"S"
-"""First byte of a child's report pipe: it is locked down, the program's first statement comes next."""
+REPORT_READY = b"S"
+"""First byte of a child's report pipe: it is locked down and waits for orders. Anything else says why it could not be.
+After it comes one line of JSON for each order."""
 
-_ORDER = struct.Struct("<QII")
-_STARTED = struct.Struct("<Q")
+_NUMBER = struct.Struct("<Q")
+_ORDER = struct.Struct("<QIII?")
 _ENDED = struct.Struct("<QiQQQ")
 _REFUSED = struct.Struct("<Qi")
 
+ORDER_BYTES = _ORDER.size
+
+
+class Fork(NamedTuple):
+    """Supervisor → zygote: fork a child, which locks itself down and waits for orders.
+
+    Attributes:
+        child: names it in the packets.
+    """
+
+    child: int
+
+    def pack(self) -> bytes:
+        return _NUMBER.pack(*self)
+
+    @classmethod
+    def unpack(cls, packet: bytes) -> Fork:
+        return cls(*_NUMBER.unpack(packet))
+
 
 class Order(NamedTuple):
-    """Supervisor → zygote: run one program."""
+    """Supervisor → child, by the orders pipe: run the program that now stands in the program's file.
 
-    execution: int
+    Attributes:
+        number: counts a child's orders from 1.
+        program_bytes: how much of the file is the program; what follows is its standard input.
+        seed: what the random generators start from.
+        cpu_seconds: CPU time that this program may use.
+        last: whether the child ends after it, and standard input is served.
+    """
+
+    number: int
+    program_bytes: int
     seed: int
     cpu_seconds: int
+    last: bool
 
     def pack(self) -> bytes:
         return _ORDER.pack(*self)
@@ -48,26 +79,26 @@ class Order(NamedTuple):
 
 
 class Started(NamedTuple):
-    """The child runs."""
+    """The child exists; it may still be locking itself down."""
 
-    execution: int
+    child: int
 
     def pack(self) -> bytes:
-        return STARTED + _STARTED.pack(*self)
+        return STARTED + _NUMBER.pack(*self)
 
 
 class Ended(NamedTuple):
     """What the kernel says about a child that ended.
 
     Attributes:
-        execution: whose child it was.
+        child: which one.
         wait_status: the status word of wait(2).
         user_us: user CPU time in microseconds.
         system_us: system CPU time in microseconds.
         max_rss_kb: peak resident memory in KiB.
     """
 
-    execution: int
+    child: int
     wait_status: int
     user_us: int
     system_us: int
@@ -80,7 +111,7 @@ class Ended(NamedTuple):
 class Refused(NamedTuple):
     """The kernel gave no process."""
 
-    execution: int
+    child: int
     errno: int
 
     def pack(self) -> bytes:
@@ -110,7 +141,7 @@ def unpack_message(packet: bytes) -> Message:
         if kind == HELLO:
             return Hello(body)
         if kind == STARTED:
-            return Started(*_STARTED.unpack(body))
+            return Started(*_NUMBER.unpack(body))
         if kind == ENDED:
             return Ended(*_ENDED.unpack(body))
         if kind == REFUSED:

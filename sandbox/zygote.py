@@ -15,8 +15,8 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sandbox.execution import Execution
 from sandbox.limits import Limits
+from sandbox.occupant import Occupant
 from sandbox.wire import MAX_PACKET, Message, receive, unpack_message
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class State(Enum):
     PROBED = auto()
     """It said hello; the escape probes run in it."""
     READY = auto()
+    RETIRING = auto()
+    """Another one takes its place; it ends when its last child has."""
     GONE = auto()
 
 
@@ -76,7 +78,8 @@ class Zygote:
 
     def __init__(self, options: ZygoteOptions) -> None:
         self.state = State.STARTING
-        self.running: dict[int, Execution] = {}
+        self.running: dict[int, Occupant] = {}
+        self.children_made = 0
         self.start_deadline = time.monotonic() + START_SECONDS
         self._complaints = os.memfd_create("zygote-stderr", os.MFD_CLOEXEC)
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

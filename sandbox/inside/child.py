@@ -1,8 +1,9 @@
-"""The life of one program: take the descriptors, lock down, run, report, end.
+"""The life of a child: take the descriptors, lock down, wait for orders, run each program, report, end.
 
-Everything here runs in a process of its own, forked from the zygote. From the program's first statement on nothing in this
-process is trusted: the program may replace any function or object that it can reach. So what must happen afterwards uses
-local variables bound before, and the worst that a sabotaged ending can do is to lose the child's own report.
+Everything here runs in a process of its own, forked from the zygote. Most children get a single order; a session's child
+gets many, and its programs share one namespace. From the first program's first statement on nothing in this process is
+trusted: the program may replace any function or object that it can reach. So what must happen afterwards uses local
+variables bound before, and the worst that a sabotaged ending can do is to lose the child's own report.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import builtins
 import io
 import json
 import linecache
+import math
 import os
 import resource
 import sys
@@ -20,10 +22,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
 from sandbox.inside import kernel, landlock, seccomp
-from sandbox.wire import REPORT_STARTED, Order
+from sandbox.wire import ORDER_BYTES, REPORT_READY, Order
 
-PROGRAM_NAME = "<program>"
-REPORT_DESCRIPTOR = 3
+PROGRAM_NAME, STEP_NAME = "<program>", "<step {}>"
+_OWN_NAMES = (PROGRAM_NAME, "<step ")
+REPORT_DESCRIPTOR, ORDERS_DESCRIPTOR, PROGRAM_DESCRIPTOR = 3, 4, 5
+_LAST_DESCRIPTOR = PROGRAM_DESCRIPTOR
 
 # A report must fit into a pipe even when every character becomes a six-byte JSON escape.
 _MAX_MESSAGE = 1_500
@@ -31,9 +35,10 @@ _MAX_TRACEBACK = 6_000
 
 
 class Descriptors(NamedTuple):
-    """What an order carries, in the order of `wire.ORDER_DESCRIPTORS`."""
+    """What a request for a child carries, in the order of `wire.CHILD_DESCRIPTORS`."""
 
     program: int
+    orders: int
     stdout: int
     stderr: int
     report: int
@@ -54,45 +59,76 @@ class Confinement(NamedTuple):
     limits: tuple[tuple[int, int, int], ...]
 
 
-def run_child(order: Order, descriptors: Descriptors, confinement: Confinement, zygote: int) -> NoReturn:
-    """Runs the program; never returns into the zygote's code."""
+def run_child(descriptors: Descriptors, confinement: Confinement, zygote: int) -> NoReturn:
+    """Follows orders until the last one or until nobody is left to give any; never returns into the zygote's code."""
     leave = os._exit
     code = 1
     try:
         try:
-            source = _prepare(order, descriptors, confinement, zygote)
+            _lock_down(descriptors, confinement, zygote)
         except BaseException as error:
             os.write(descriptors.report, f"{type(error).__name__}: {error}"[:_MAX_MESSAGE].encode())
             raise
-        code = _run(source)
+        code = _follow_orders()
     finally:
         leave(code)
 
 
-def _prepare(order: Order, descriptors: Descriptors, confinement: Confinement, zygote: int) -> str:
-    """Takes the descriptors and locks this process down; returns the program's text."""
+def _lock_down(descriptors: Descriptors, confinement: Confinement, zygote: int) -> None:
+    """Takes the descriptors and gives up all that a program must not have."""
     kernel.die_with_parent(zygote)
     os.dup2(descriptors.stdout, 1)
     os.dup2(descriptors.stderr, 2)
-    os.dup2(descriptors.report, REPORT_DESCRIPTOR)
-    os.set_inheritable(REPORT_DESCRIPTOR, False)
+    os.dup2(descriptors.report, REPORT_DESCRIPTOR, inheritable=False)
+    os.dup2(descriptors.orders, ORDERS_DESCRIPTOR, inheritable=False)
+    os.dup2(descriptors.program, PROGRAM_DESCRIPTOR, inheritable=False)
     os.fchdir(descriptors.scratch)
-    source = _read_all(descriptors.program)
-    for name, soft, hard in (*confinement.limits, (resource.RLIMIT_CPU, order.cpu_seconds, order.cpu_seconds + 1)):
+    for name, soft, hard in confinement.limits:
         resource.setrlimit(name, (soft, hard))
     if confinement.landlock_abi:
         landlock.confine(confinement.landlock_abi, confinement.readable, descriptors.scratch)
-    kernel.close_from(REPORT_DESCRIPTOR + 1)
+    kernel.close_from(_LAST_DESCRIPTOR + 1)
     if confinement.landlock_abi:
         seccomp.install(seccomp.child_filter(os.getpid()))
-    _seed(order.seed)
-    os.write(REPORT_DESCRIPTOR, REPORT_STARTED)
-    return source
+    os.write(REPORT_DESCRIPTOR, REPORT_READY)
 
 
-def _read_all(descriptor: int) -> str:
-    size = os.fstat(descriptor).st_size
-    return os.pread(descriptor, size, 0).decode("utf-8", "surrogatepass")
+def _follow_orders() -> int:
+    """Runs what is ordered, one program after the other in one namespace; returns the last one's exit code."""
+    write_report = _report_writer()
+    main = types.ModuleType("__main__")
+    main.__dict__["__builtins__"] = builtins
+    sys.modules["__main__"] = main
+    code = 0
+    while packet := os.read(ORDERS_DESCRIPTOR, ORDER_BYTES):
+        order = Order.unpack(packet)
+        source = os.pread(PROGRAM_DESCRIPTOR, order.program_bytes, 0).decode("utf-8", "surrogatepass")
+        _grant_cpu_time(order)
+        _seed(order.seed)
+        if order.last:
+            _serve_standard_input(order)
+        outcome = _run(source, PROGRAM_NAME if order.last else STEP_NAME.format(order.number), main)
+        write_report(outcome)
+        code = outcome.exit_code
+        if order.last:
+            break
+    return code
+
+
+def _grant_cpu_time(order: Order) -> None:
+    """The kernel counts a process's whole life, so each order adds to what the earlier ones used."""
+    if order.last and order.number == 1:
+        resource.setrlimit(resource.RLIMIT_CPU, (order.cpu_seconds, order.cpu_seconds + 1))
+        return
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = math.ceil(used.ru_utime + used.ru_stime) + order.cpu_seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
+
+
+def _serve_standard_input(order: Order) -> None:
+    """What follows the program in its file is its standard input."""
+    os.dup2(PROGRAM_DESCRIPTOR, 0)
+    os.lseek(0, order.program_bytes, os.SEEK_SET)
 
 
 def _seed(seed: int) -> None:
@@ -104,17 +140,24 @@ def _seed(seed: int) -> None:
             modules[name].seed(seed)
 
 
-def _run(source: str) -> int:
-    """Runs the program as `__main__`, reports how it ended, returns the exit code."""
-    write_report, flush = _report_writer(), _flusher()
-    main = types.ModuleType("__main__")
-    main.__dict__["__builtins__"] = builtins
-    sys.modules["__main__"] = main
-    linecache.cache[PROGRAM_NAME] = (len(source), None, source.splitlines(keepends=True), PROGRAM_NAME)
+class _Outcome(NamedTuple):
+    """How a program ended, as the child sees it."""
+
+    exit_code: int
+    status: str
+    exc_type: str | None
+    exc_message: str | None
+    traceback: str
+
+
+def _run(source: str, name: str, main: types.ModuleType) -> _Outcome:
+    """Runs a program as `__main__`."""
+    flush = _flusher()
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     status, code = "syntax_error", 1
     error: BaseException | None = None
     try:
-        compiled = compile(source, PROGRAM_NAME, "exec", dont_inherit=True)
+        compiled = compile(source, name, "exec", dont_inherit=True)
         status = "runtime_error"
         exec(compiled, main.__dict__)
         status, code = "ok", 0
@@ -126,8 +169,7 @@ def _run(source: str) -> int:
         error = exception
     described = _describe(error) if error is not None else (None, None, "")
     flush()
-    write_report(status, *described)
-    return code
+    return _Outcome(code, status, *described)
 
 
 def _exit_code(request: SystemExit) -> tuple[str, int]:
@@ -175,19 +217,24 @@ def _keep_program_frames(summary: traceback.TracebackException) -> None:
         current = pending.pop()
         if current is None:
             continue
-        frames = [frame for frame in current.stack if frame.filename == PROGRAM_NAME]
+        frames = [frame for frame in current.stack if frame.filename.startswith(_OWN_NAMES)]
         current.stack = traceback.StackSummary.from_list(frames)
         pending += [current.__cause__, current.__context__, *(current.exceptions or ())]
 
 
-def _report_writer() -> Callable[[str, str | None, str | None, str], None]:
-    """A function that sends the report, with everything it needs bound now."""
+def _report_writer() -> Callable[[_Outcome], None]:
+    """A function that sends a report, with everything it needs bound now."""
     write, dumps, descriptor = os.write, json.dumps, REPORT_DESCRIPTOR
 
-    def write_report(status: str, exc_type: str | None, exc_message: str | None, text: str) -> None:
-        fields: dict[str, Any] = {"status": status, "exc_type": exc_type, "exc_message": exc_message, "traceback": text}
+    def write_report(outcome: _Outcome) -> None:
+        fields: dict[str, Any] = {
+            "status": outcome.status,
+            "exc_type": outcome.exc_type,
+            "exc_message": outcome.exc_message,
+            "traceback": outcome.traceback,
+        }
         try:
-            write(descriptor, dumps(fields).encode())
+            write(descriptor, dumps(fields).encode() + b"\n")
         except OSError:
             return  # the program closed or filled the pipe; the exit code still speaks
 
@@ -209,11 +256,15 @@ def _flusher() -> Callable[[], None]:
 
 
 def prepare_standard_streams() -> None:
-    """Sets up the zygote's streams as children inherit them: UTF-8 that never fails, and nothing below 4 free.
+    """Sets up the zygote's streams as children inherit them: UTF-8 that never fails, and nothing below 6 free.
 
     A received descriptor then never has a number onto which a child duplicates another one.
     """
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    os.dup2(0, REPORT_DESCRIPTOR, inheritable=False)
+    for descriptor in range(REPORT_DESCRIPTOR, _LAST_DESCRIPTOR + 1):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.dup2(0, descriptor, inheritable=False)

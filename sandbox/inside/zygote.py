@@ -37,7 +37,7 @@ class Settings(TypedDict):
 
 
 class _Child(NamedTuple):
-    execution: int
+    number: int
     pid: int
 
 
@@ -146,41 +146,41 @@ def _serve(control: socket.socket, confinement: child.Confinement) -> NoReturn:
                 poll.unregister(descriptor)
                 _reap(control, children.pop(descriptor), descriptor)
                 continue
-            packet, descriptors = wire.receive(control, wire.ORDER_DESCRIPTORS)
+            packet, descriptors = wire.receive(control, wire.CHILD_DESCRIPTORS)
             if not packet:
                 _end(children)
-            pidfd, started = _fork(control, wire.Order.unpack(packet), descriptors, confinement)
+            pidfd, started = _fork(control, wire.Fork.unpack(packet).child, descriptors, confinement)
             if started is not None:
                 children[pidfd] = started
                 poll.register(pidfd, select.POLLIN)
 
 
 def _fork(
-    control: socket.socket, order: wire.Order, descriptors: list[int], confinement: child.Confinement
+    control: socket.socket, number: int, descriptors: list[int], confinement: child.Confinement
 ) -> tuple[int, _Child | None]:
     """Makes a child and tells the supervisor; (-1, None) if the kernel refuses one."""
     zygote = os.getpid()
     try:
         pid = os.fork()
     except OSError as error:
-        control.send(wire.Refused(order.execution, error.errno or errno.EAGAIN).pack())
+        control.send(wire.Refused(number, error.errno or errno.EAGAIN).pack())
         pid = -1
     if pid == 0:
-        child.run_child(order, child.Descriptors(*descriptors), confinement, zygote)
+        child.run_child(child.Descriptors(*descriptors), confinement, zygote)
     for descriptor in descriptors:
         os.close(descriptor)
     if pid == -1:
         return -1, None
     pidfd = os.pidfd_open(pid)
-    socket.send_fds(control, [wire.Started(order.execution).pack()], [pidfd])
-    return pidfd, _Child(order.execution, pid)
+    socket.send_fds(control, [wire.Started(number).pack()], [pidfd])
+    return pidfd, _Child(number, pid)
 
 
 def _reap(control: socket.socket, ended: _Child, pidfd: int) -> None:
     _, status, usage = os.wait4(ended.pid, 0)
     os.close(pidfd)
     times = round(usage.ru_utime * 1e6), round(usage.ru_stime * 1e6)
-    control.send(wire.Ended(ended.execution, status, *times, usage.ru_maxrss).pack())
+    control.send(wire.Ended(ended.number, status, *times, usage.ru_maxrss).pack())
 
 
 def _end(children: dict[int, _Child]) -> NoReturn:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sandbox import Isolation, Level, Limits, Request, Result, Status
 from sandbox.isolation import granted, refusal
 from sandbox.limits import cpu_seconds
-from sandbox.wire import Ended, Hello, Order, Refused, Started, unpack_message
+from sandbox.wire import ORDER_BYTES, Ended, Fork, Hello, Order, Refused, Started, unpack_message
 
 U32, U64, I32 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1), st.integers(-(2**31), 2**31 - 1)
 MESSAGES = st.one_of(
@@ -23,9 +23,15 @@ def test_messages_survive_the_wire(message):
     assert unpack_message(message.pack()) == message
 
 
-@given(st.builds(Order, U64, U32, U32))
+@given(st.builds(Order, U64, U32, U32, U32, st.booleans()))
 def test_orders_survive_the_wire(order):
     assert Order.unpack(order.pack()) == order
+    assert len(order.pack()) == ORDER_BYTES
+
+
+@given(st.builds(Fork, U64))
+def test_requests_for_children_survive_the_wire(fork):
+    assert Fork.unpack(fork.pack()) == fork
 
 
 @pytest.mark.parametrize("packet", [b"", b"X", b"S123", b"E"])

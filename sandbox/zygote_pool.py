@@ -1,0 +1,237 @@
+"""The zygotes of a sandbox: starts them, probes them, replaces those that die, hang or have served long enough.
+
+Knows nothing of programs and queues: who runs what in a zygote hears of it through `Occupant` and `PoolEvents`. All methods
+are for the supervisor's thread.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Protocol
+
+from sandbox import isolation
+from sandbox.errors import SandboxUnavailable
+from sandbox.isolation import ProbeTargets
+from sandbox.reactor import Reactor
+from sandbox.request import Request
+from sandbox.result import Isolation, Level, Result
+from sandbox.wire import Ended, Hello, Message, Refused, Started
+from sandbox.zygote import State, Zygote, ZygoteOptions
+
+_log = logging.getLogger(__name__)
+MAX_START_FAILURES = 3
+"""After so many in a row, jobs fail instead of waiting; the next job tries to start a worker again."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolOptions:
+    """Which zygotes are wanted.
+
+    Attributes:
+        workers: zygotes that serve at a time.
+        children_per_life: children after which a zygote is replaced by a fresh one.
+        min_level: a zygote that gives less isolation is refused.
+        allow_insecure: whether level 0 may run at all.
+        zygote: what each zygote is started with.
+    """
+
+    workers: int
+    children_per_life: int
+    min_level: Level
+    allow_insecure: bool
+    zygote: ZygoteOptions
+
+
+class PoolEvents(Protocol):
+    """What the owner of a pool is told."""
+
+    def probe(self, zygote: Zygote, request: Request, conclude: Callable[[Result], None]) -> None:
+        """Run the escape probes in this zygote, and call `conclude` with the result."""
+
+    def out_of_zygotes(self, reason: str) -> None:
+        """None could be started; nothing will run before `ensure` is called again."""
+
+
+class ZygotePool:
+    """Keeps `workers` zygotes ready."""
+
+    def __init__(self, options: PoolOptions, reactor: Reactor, targets: ProbeTargets, events: PoolEvents) -> None:
+        self._options = options
+        self._reactor = reactor
+        self._targets = targets
+        self._events = events
+        self._zygotes: list[Zygote] = []
+        self._claims: dict[Zygote, Isolation] = {}
+        self._granted: dict[Zygote, Isolation] = {}
+        self._start_failures = 0
+        self._ending = False
+        self.last_failure = ""
+        self.opened: Future[Isolation] = Future()
+        """The weakest isolation among the zygotes, once all of them are ready for the first time."""
+
+    def __iter__(self) -> Iterator[Zygote]:
+        return iter(tuple(self._zygotes))
+
+    def ready(self) -> list[Zygote]:
+        """The zygotes that take new children."""
+        return [zygote for zygote in self._zygotes if zygote.state is State.READY]
+
+    def isolation(self, zygote: Zygote) -> Isolation | None:
+        """What the probes granted; None while they run."""
+        return self._granted.get(zygote)
+
+    def ensure(self) -> None:
+        """Starts zygotes until there are as many as asked for; tries again although earlier attempts failed."""
+        if self._start_failures >= MAX_START_FAILURES:
+            self._start_failures = MAX_START_FAILURES - 1
+        self._fill_up()
+
+    def count_child(self, zygote: Zygote) -> None:
+        """Notes that one more child was asked for, and replaces a zygote that has made enough of them."""
+        zygote.children_made += 1
+        if zygote.children_made >= self._options.children_per_life and zygote.state is State.READY:
+            zygote.state = State.RETIRING
+            self._fill_up()
+
+    def end_if_retired(self, zygote: Zygote) -> None:
+        """Ends a zygote that was replaced once it has no child left."""
+        if zygote.state is State.RETIRING and not zygote.running:
+            self._forget(zygote)
+            zygote.end(kill=False)
+
+    def lose(self, zygote: Zygote, reason: str) -> None:
+        """Gives up a zygote with everything that runs in it, and starts another."""
+        if zygote.state is State.GONE:
+            return
+        served = zygote.state in (State.READY, State.RETIRING)
+        self._forget(zygote)
+        reason = f"{reason} ({zygote.end(kill=True)})"
+        if served:
+            _log.warning("sandbox: %s; starting another", reason)
+        else:
+            self._note_start_failure(reason)
+        for occupant in tuple(zygote.running.values()):
+            occupant.lost(reason)
+        zygote.running.clear()
+        if not self._ending:
+            self._fill_up()
+
+    def check(self, now: float) -> None:
+        """Gives up zygotes that take too long to start or owe a message."""
+        for zygote in self:
+            if zygote.state is State.STARTING and now >= zygote.start_deadline:
+                self.lose(zygote, "the worker process did not finish importing its libraries")
+                continue
+            for occupant in tuple(zygote.running.values()):
+                reason = occupant.check(zygote.is_stopped) if now >= occupant.next_check else None
+                if reason is not None:
+                    self.lose(zygote, reason)
+                    break
+
+    def next_check(self) -> float:
+        """When `check` wants to be called (time.monotonic); infinity for never."""
+        checks = [occupant.next_check for zygote in self._zygotes for occupant in zygote.running.values()]
+        checks += [zygote.start_deadline for zygote in self._zygotes if zygote.state is State.STARTING]
+        return min(checks, default=float("inf"))
+
+    def close(self, reason: str) -> None:
+        """Ends all zygotes; what runs in them is lost."""
+        self._ending = True
+        if not self.opened.done():
+            self.opened.set_exception(SandboxUnavailable(reason))
+        zygotes = tuple(self._zygotes)
+        for zygote in zygotes:
+            self._forget(zygote)
+            zygote.end(kill=False)
+        for zygote in zygotes:
+            for occupant in tuple(zygote.running.values()):
+                occupant.lost(reason)
+            zygote.running.clear()
+
+    def _fill_up(self) -> None:
+        while self._in_service() < self._options.workers and self._start_failures < MAX_START_FAILURES:
+            try:
+                zygote = Zygote(self._options.zygote)
+            except OSError as error:
+                self._note_start_failure(f"a worker process cannot be started: {error}")
+                continue
+            self._zygotes.append(zygote)
+            self._reactor.watch(zygote.fileno(), lambda zygote=zygote: self._on_messages(zygote))  # type: ignore[misc]
+        if not self._zygotes:
+            self._events.out_of_zygotes(self.last_failure)
+
+    def _in_service(self) -> int:
+        return sum(zygote.state is not State.RETIRING for zygote in self._zygotes)
+
+    def _forget(self, zygote: Zygote) -> None:
+        self._reactor.unwatch(zygote.fileno())
+        self._zygotes.remove(zygote)
+        self._claims.pop(zygote, None)
+        self._granted.pop(zygote, None)
+
+    def _note_start_failure(self, reason: str) -> None:
+        self._start_failures += 1
+        self.last_failure = reason
+        if not self.opened.done():
+            self._start_failures = MAX_START_FAILURES
+            self.opened.set_exception(SandboxUnavailable(reason))
+        _log.warning("sandbox: %s", reason)
+
+    def _on_messages(self, zygote: Zygote) -> None:
+        while zygote.state is not State.GONE:
+            try:
+                received = zygote.receive()
+            except EOFError:
+                self.lose(zygote, "the worker process ended")
+                return
+            except ValueError as error:
+                self.lose(zygote, f"the worker process sent nonsense: {error}")
+                return
+            if received is None:
+                return
+            self._on_message(zygote, *received)
+
+    def _on_message(self, zygote: Zygote, message: Message, descriptors: list[int]) -> None:
+        match message:
+            case Hello():
+                self._start_probes(zygote, message)
+            case Started() if message.child in zygote.running and descriptors:
+                zygote.running[message.child].started(descriptors.pop())
+            case Ended() if message.child in zygote.running:
+                zygote.running.pop(message.child).ended(message, self.isolation(zygote))
+                self.end_if_retired(zygote)
+            case Refused() if message.child in zygote.running:
+                reason = f"no process for the program: {os.strerror(message.errno)}"
+                zygote.running.pop(message.child).lost(reason)
+                self.end_if_retired(zygote)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    def _start_probes(self, zygote: Zygote, hello: Hello) -> None:
+        """Lets the escape probes loose in a zygote that has just said hello."""
+        fields = json.loads(hello.json)
+        if "error" in fields:
+            self.lose(zygote, f"the preload failed with {fields['error']}; install the library or change `preload`")
+            return
+        self._claims[zygote] = isolation.claimed(fields)
+        zygote.state = State.PROBED
+        self._events.probe(zygote, self._targets.request(), lambda result: self._on_probed(zygote, result))
+
+    def _on_probed(self, zygote: Zygote, result: Result) -> None:
+        if zygote.state is not State.PROBED:
+            return
+        granted = isolation.granted(self._claims[zygote], result)
+        refusal = isolation.refusal(granted, self._options.min_level, self._options.allow_insecure)
+        if refusal is not None:
+            self.lose(zygote, refusal)
+            return
+        self._granted[zygote] = granted
+        zygote.state = State.READY
+        self._start_failures = 0
+        if len(self._granted) >= self._options.workers and not self.opened.done():
+            self.opened.set_result(min(self._granted.values(), key=lambda each: each.level))
