@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import ray
 
+from actors.generation import EngineError
+from thor_ray.errors import WorkerError
 from thor_ray.problems.problem import Problem
 from thor_ray.trajectory import Group, Trajectory
 
@@ -18,8 +20,12 @@ WAIT_SECONDS: Final = 5.0
 """How long to wait for news at a time."""
 
 
-class RolloutStalledError(RuntimeError):
+class RolloutStalledError(WorkerError):
     """No group was finished for so long that an engine must hang. Says which actors still owe groups."""
+
+
+class RolloutActorDiedError(WorkerError):
+    """The process of a rollout actor, or its engine, ended; the message says which and, as far as is known, why."""
 
 
 class RolloutFleet:
@@ -92,9 +98,21 @@ class RolloutFleet:
                 )
             for reference in done:
                 position, actor = owed.pop(reference)
-                group: Group = ray.get(reference)
+                group = _received(reference, actor)
                 groups[position] = group
                 self._home.update((trajectory.id, actor) for trajectory in group.trajectories)
                 if on_group is not None:
                     on_group(group)
         return [groups[position] for position in sorted(groups)]
+
+
+def _received(reference: Any, actor: int) -> Group:
+    try:
+        group: Group = ray.get(reference)
+    except ray.exceptions.RayActorError as error:
+        raise RolloutActorDiedError(f"rollout actor {actor} died: {error}") from error
+    except EngineError as error:
+        # Ray raises it as one of its own too, whose text is a traceback.
+        cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
+        raise RolloutActorDiedError(f"the engine of rollout actor {actor} failed: {cause}") from error
+    return group

@@ -8,7 +8,7 @@ import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from thor_ray.errors import UserError
+from thor_ray.errors import UserError, WorkerError
 
 CALL_TIMEOUT_SECONDS: Final = 1800.0
 """After which a call counts as hung."""
@@ -20,7 +20,7 @@ class LearnerPlacementError(UserError):
     """The cluster has no room for the ranks."""
 
 
-class ActorCallError(RuntimeError):
+class ActorCallError(WorkerError):
     """A rank or an engine failed, died or hangs; the message names it, ``__cause__`` says why."""
 
 

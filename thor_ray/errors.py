@@ -1,4 +1,4 @@
-"""Errors that a user can mend. The command line prints them without a traceback and exits with code 2."""
+"""Errors that the command line prints without a traceback: those that a user can mend (code 2) and lost processes (code 1)."""
 
 
 class UserError(Exception):
@@ -40,3 +40,10 @@ class DiskFullError(UserError):
 
 class PreflightError(UserError):
     """The machine or the input cannot carry the work that was asked for; nothing has been started."""
+
+
+class WorkerError(RuntimeError):
+    """A process of a run died, hangs, or failed in what it was asked to do.
+
+    The run stops where it is, and can be resumed. The command line prints it without a traceback and exits with code 1.
+    """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from thor_ray.errors import RunNotFoundError, UserError
+from thor_ray.errors import RunNotFoundError, UserError, WorkerError
 
 if TYPE_CHECKING:
     from thor_ray.config import Recipe
@@ -172,6 +172,7 @@ def start(launch: Launch, stages: "Sequence[Stage]") -> None:
     Raises:
         typer.Exit: code 1, a claim of the run does not hold.
         UserError: and its kin; nothing has been started.
+        WorkerError: a process of the run was lost; a note tells where to look and how to go on.
     """
     from rich.console import Console
 
@@ -193,8 +194,12 @@ def start(launch: Launch, stages: "Sequence[Stage]") -> None:
         log = RunLog.resume(path, recipe)
     else:
         log = RunLog.create(path, recipe, launch.command, overwrite=launch.overwrite)
-    with log, Progress(console) as progress:
-        run_plan(plan, log, progress)
+    try:
+        with log, Progress(console) as progress:
+            run_plan(plan, log, progress)
+    except WorkerError as error:
+        error.add_note(f"what the run's processes printed: {log.logs}; go on with the same command and --resume")
+        raise
     # Once more, now that the run is over: until then its status is `running`.
     report = write_report(log)
     print_report_table(report, console)

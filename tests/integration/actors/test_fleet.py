@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 import ray
-from ray.exceptions import RayActorError
 
-from actors.fleet import RolloutFleet, RolloutStalledError
+from actors.fleet import RolloutActorDiedError, RolloutFleet, RolloutStalledError
 from thor_ray.problems.problem import Problem
 from thor_ray.trajectory import (
     ExecutionResult,
@@ -156,7 +155,7 @@ def test_a_slow_group_is_no_stall_while_others_come_in(samplers):
 
 def test_the_death_of_an_actor_surfaces(ray_cluster):
     alive, dying = started(2)
-    with pytest.raises(RayActorError, match="Sampler"):
+    with pytest.raises(RolloutActorDiedError, match=r"rollout actor 1 died: "):
         RolloutFleet([alive, dying]).episode_groups(problems("fine", "die"), uids(2), group_size=2)
     ray.kill(alive)
 
