@@ -65,8 +65,10 @@ _CLONE_THREAD = 0x0001_0000
 _AF_UNIX, _SOCK_STREAM, _SOCK_TYPE_MASK = 1, 1, 0xF
 _HARMLESS_IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 """TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX."""
-_SIGNAL_SENDING_FCNTLS = (8, 10, 15)
-"""F_SETOWN, F_SETSIG, F_SETOWN_EX: they make the kernel signal a process of the caller's choice."""
+_REFUSED_FCNTLS = (8, 10, 15, 1024, 1026, 1031)
+"""F_SETOWN, F_SETSIG, F_SETOWN_EX make the kernel signal a process of the caller's choice; F_SETLEASE makes whoever writes to
+a file of this user wait; F_NOTIFY watches directories; F_SETPIPE_SZ takes kernel memory that counts for nobody, and from a
+budget that all pipes of the user share."""
 
 
 def supported() -> bool:
@@ -78,7 +80,7 @@ def zygote_filter() -> bytes:
     """The allow-list, with the calls that need a look at their arguments."""
     inspected = (
         *_only_if("ioctl", argument=1, among=_HARMLESS_IOCTLS),
-        *_unless("fcntl", argument=1, among=_SIGNAL_SENDING_FCNTLS),
+        *_unless("fcntl", argument=1, among=_REFUSED_FCNTLS),
         *_plain_socketpair(),
         *_sendto_without_address(),
     )
