@@ -8,7 +8,7 @@ import sys
 
 from sandbox.api import Sandbox
 from sandbox.errors import SandboxError
-from sandbox.http.server import DEFAULT_HOST, DEFAULT_MEMORY_BYTES, DEFAULT_PORT, ServerOptions, serve, server_limits
+from sandbox.http.server import DEFAULT_HOST, DEFAULT_PORT, ServerOptions, serve, server_limits
 from sandbox.limits import MIB
 
 
@@ -18,11 +18,11 @@ def main() -> None:
     parser.add_argument("--host", default=DEFAULT_HOST, help="any but a loopback address needs THOR_SANDBOX_TOKEN")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes a free one")
     parser.add_argument("--workers", type=int, help="warm processes; by default one per core")
-    parser.add_argument("--memory", type=int, default=DEFAULT_MEMORY_BYTES // MIB, help="MiB that one program may use")
+    parser.add_argument("--memory", type=int, help="MiB that one program may use")
     given = parser.parse_args()
     try:
         options = ServerOptions(given.host, given.port, os.environ.get("THOR_SANDBOX_TOKEN"))
-        sandbox = Sandbox(workers=given.workers, limits=server_limits(given.memory * MIB))
+        sandbox = Sandbox(workers=given.workers, limits=server_limits(given.memory and given.memory * MIB))
         serve(sandbox, options, lambda address: _say(f"serving on {address}"))
     except (SandboxError, ValueError) as error:
         parser.error(str(error))

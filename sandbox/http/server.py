@@ -19,6 +19,7 @@ from sandbox.http.access import Access, CannotServe
 from sandbox.http.admission import Admission
 from sandbox.http.app import create_app
 from sandbox.limits import KIB, MIB, Limits
+from sandbox.memory import default_budget
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8080
@@ -61,8 +62,17 @@ class ServerOptions:
         Access.for_host(self.host, self.token)
 
 
-def server_limits(memory_bytes: int = DEFAULT_MEMORY_BYTES) -> Limits:
-    """What clients of SandboxFusion expect: up to 1 MiB of each output stream comes back whole, for they compare it."""
+def server_limits(memory_bytes: int | None = None) -> Limits:
+    """What clients of SandboxFusion expect: up to 1 MiB of each output stream comes back whole, for they compare it.
+
+    Args:
+        memory_bytes: for one program; None takes a GiB, or what all programs together may have if that is less.
+
+    Raises:
+        ValueError: `memory_bytes` is not positive.
+    """
+    if memory_bytes is None:
+        memory_bytes = min(DEFAULT_MEMORY_BYTES, default_budget())
     return Limits(memory_bytes=memory_bytes, output_head_bytes=768 * KIB, output_tail_bytes=256 * KIB)
 
 
@@ -94,10 +104,11 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         candidates = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         # `localhost` may mean both; more clients write 127.0.0.1 than ::1.
-        family, *_, address = min(candidates, key=lambda candidate: candidate[0] != socket.AF_INET)
-        listener = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as error:
-        raise CannotServe(f"{host} cannot be listened on: {error.strerror or error}") from error
+        family, kind, protocol, _, address = min(candidates, key=lambda candidate: candidate[0] != socket.AF_INET)
+        # asyncio switches Nagle's delays off only where the protocol is named, and they would cost 40 ms a reply.
+        listener = socket.socket(family, kind, protocol)
+    except (OSError, UnicodeError) as error:
+        raise CannotServe(f"{host} cannot be listened on: {error}") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)

@@ -12,9 +12,10 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from thor_ray.cli import configuration, inspection, runs, solving, tiny
-from thor_ray.errors import UserError
+from thor_ray.cli import configuration, inspection, runs, sandboxing, solving, tiny
+from thor_ray.errors import UserError, WorkerError
 
+FAILED = 1
 USER_ERROR = 2
 INTERRUPTED = 130
 
@@ -37,6 +38,7 @@ app.command()(inspection.doctor)
 app.command()(inspection.version)
 app.add_typer(configuration.app, name="config")
 app.add_typer(tiny.app, name="tiny")
+app.add_typer(sandboxing.app, name="sandbox")
 
 
 @app.callback()
@@ -65,6 +67,11 @@ def _run(arguments: list[str], debug: bool) -> int:
     except typer.TyperException as error:
         _print_error(UserError(error.format_message(), "`--help` after any verb lists what it takes"))
         return error.exit_code
+    except WorkerError as error:
+        if debug:
+            traceback.print_exc()
+        _print_error(UserError(str(error), "; ".join(getattr(error, "__notes__", ()))))
+        return FAILED
     except (UserError, ValueError, RuntimeError) as error:
         if not isinstance(error, _user_errors()):
             raise
