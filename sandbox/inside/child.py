@@ -32,6 +32,8 @@ _LAST_DESCRIPTOR = PROGRAM_DESCRIPTOR
 # A report must fit into a pipe even when every character becomes a six-byte JSON escape.
 _MAX_MESSAGE = 1_500
 _MAX_TRACEBACK = 6_000
+_MAX_FRAMES = 2_000
+"""Twice what the usual recursion limit allows; a program that raised the limit may have left a million."""
 
 
 class Descriptors(NamedTuple):
@@ -71,7 +73,10 @@ def run_child(descriptors: Descriptors, confinement: Confinement, zygote: int) -
             raise
         code = _follow_orders()
     finally:
-        leave(code)
+        try:
+            leave(code)
+        finally:
+            leave(1)  # a tracer of the program's may have stopped the first
 
 
 def _lock_down(descriptors: Descriptors, confinement: Confinement, zygote: int) -> None:
@@ -167,7 +172,7 @@ def _run(source: str, name: str, main: types.ModuleType) -> _Outcome:
         status, error = "memory_limit", exception
     except BaseException as exception:
         error = exception
-    described = _describe(error) if error is not None else (None, None, "")
+    described = _describe_somehow(error) if error is not None else (None, None, "")
     flush()
     return _Outcome(code, status, *described)
 
@@ -178,7 +183,8 @@ def _exit_code(request: SystemExit) -> tuple[str, int]:
     if value is None:
         return "ok", 0
     if isinstance(value, int):
-        return ("exit", value & 0xFF) if value & 0xFF else ("ok", 0)
+        code = int.__and__(value, 0xFF)  # a class of the program's may have an `&` of its own
+        return ("exit", code) if code else ("ok", 0)
     _print_error(f"{value}\n")
     return "exit", 1
 
@@ -186,13 +192,23 @@ def _exit_code(request: SystemExit) -> tuple[str, int]:
 def _print_error(text: str) -> None:
     try:
         sys.stderr.write(text)
-    except (OSError, ValueError, AttributeError):
+    except BaseException:
         return  # the program closed stderr or put something else there
+
+
+def _describe_somehow(error: BaseException) -> tuple[str, str | None, str]:
+    """`_describe`; of an exception that is made so that this fails, the class alone."""
+    try:
+        return _describe(error)
+    except BaseException:
+        name: str = type.__dict__["__name__"].__get__(type(error))
+        _print_error(f"{name}\n")
+        return name, None, ""
 
 
 def _describe(error: BaseException) -> tuple[str, str, str]:
     """Prints the traceback as the interpreter does and returns class, message and traceback for the report."""
-    summary = traceback.TracebackException.from_exception(error)
+    summary = traceback.TracebackException.from_exception(error, limit=-_MAX_FRAMES)
     _keep_program_frames(summary)
     in_program = error.__traceback__ is not None and bool(summary.stack)
     text = _without_path("".join(summary.format() if in_program else summary.format_exception_only()), error)
@@ -243,16 +259,21 @@ def _report_writer() -> Callable[[_Outcome], None]:
 
 def _flusher() -> Callable[[], None]:
     """A function that sends out what is buffered, in the streams of now and in those that the program put in their place."""
-    streams = (sys.stdout, sys.stderr)
+    streams = _standard_outputs()
 
     def flush() -> None:
-        for stream in (sys.stdout, sys.stderr, *streams):
+        for stream in (*_standard_outputs(), *streams):
             try:
                 stream.flush()
-            except (OSError, ValueError, AttributeError):
+            except BaseException:
                 continue  # closed, or not a stream: nothing of it can be saved
 
     return flush
+
+
+def _standard_outputs() -> tuple[Any, Any]:
+    """What stands as stdout and stderr now; a program may even have deleted them."""
+    return getattr(sys, "stdout", None), getattr(sys, "stderr", None)
 
 
 def prepare_standard_streams() -> None:
@@ -260,11 +281,31 @@ def prepare_standard_streams() -> None:
 
     A received descriptor then never has a number onto which a child duplicates another one.
     """
-    for stream in (sys.stdin, sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="backslashreplace")
+    sys.stdout = _writer_to_pipe(1, "<stdout>", line_buffering=False)
+    sys.stderr = _writer_to_pipe(2, "<stderr>", line_buffering=True)
+    vars(sys).update(__stdout__=sys.stdout, __stderr__=sys.stderr)
     for descriptor in range(REPORT_DESCRIPTOR, _LAST_DESCRIPTOR + 1):
         try:
             os.fstat(descriptor)
         except OSError:
             os.dup2(0, descriptor, inheritable=False)
+
+
+def _writer_to_pipe(descriptor: int, name: str, line_buffering: bool) -> io.TextIOWrapper:
+    """A standard stream that takes its descriptor for a pipe's, which it will be in every child.
+
+    A stream asks only once whether it can seek. What this process has there can, and the stream of a child that believed it
+    would fail in `reconfigure`.
+    """
+    kept = os.dup(descriptor)
+    pipe = os.pipe()
+    os.dup2(pipe[1], descriptor)
+    stream = open(descriptor, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+    stream.reconfigure(line_buffering=line_buffering)
+    stream.buffer.raw.name = name  # type: ignore[attr-defined]
+    os.dup2(kept, descriptor)
+    for each in (kept, *pipe):
+        os.close(each)
+    return stream
