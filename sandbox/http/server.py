@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -27,6 +28,8 @@ DEFAULT_PORT: Final = 8080
 BACKLOG: Final = 2048
 DEFAULT_MEMORY_BYTES: Final = 1024 * MIB
 """What verl asks for by default."""
+SPARE_DESCRIPTORS: Final = 1024
+"""Open files for programs, and for connections that are idle, beyond one for each request."""
 LAST_SECONDS: Final = 5
 """For replies to go out after the sandbox was closed under them."""
 
@@ -88,9 +91,10 @@ def serve(sandbox: Sandbox, options: ServerOptions, announce: Callable[[str], No
         announce: receives the server's address once it answers.
 
     Raises:
-        CannotServe: the address cannot be listened on.
+        CannotServe: the address cannot be listened on, or this process may not open enough connections.
         SandboxUnavailable: the sandbox cannot be opened.
     """
+    _provide_descriptors(options.max_requests + SPARE_DESCRIPTORS)
     with bind(options.host, options.port) as listener:
         asyncio.run(_serve(sandbox, options, listener, announce))
 
@@ -119,6 +123,22 @@ def bind(host: str, port: int) -> socket.socket:
             f"port {port} of {host} cannot be listened on: {error.strerror}; choose another with --port"
         ) from error
     return listener
+
+
+def _provide_descriptors(number: int) -> None:
+    """Raises the soft limit on open files if need be: a server that runs out of them fails programs, not clients.
+
+    Raises:
+        CannotServe: the hard limit is lower.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < number:
+        raise CannotServe(
+            f"so many requests need {number} open files, this process may have {hard}; raise `ulimit -Hn`, or take fewer "
+            "requests with --queue"
+        )
+    if soft != resource.RLIM_INFINITY and soft < number:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard))
 
 
 async def _serve(
@@ -171,6 +191,7 @@ class _Server(uvicorn.Server):
                 lifespan="off",
                 ws="none",
                 log_config=None,
+                log_level="error",  # or whoever sends nonsense fills the log
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,

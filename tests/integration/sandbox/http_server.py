@@ -17,6 +17,7 @@ import httpx
 
 ROOT = Path(__file__).parents[3]
 PATIENCE_SECONDS: Final = 60.0
+COMMAND = (sys.executable, "-m", "thor_ray.cli", "sandbox", "serve")
 ENDLESS = "while True: pass"
 
 
@@ -58,16 +59,16 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(*options: str, command: tuple[str, ...] = (), cwd: Path = ROOT, **variables: str) -> Iterator[Server]:
+def serving(*options: str, command: tuple[str, ...] = COMMAND, cwd: Path = ROOT, **variables: str) -> Iterator[Server]:
     """A server on a free port; killed at the end if it still runs.
 
     Args:
-        options: of ``thor sandbox serve``.
-        command: what to run instead of that.
+        options: of the command.
+        command: what to run.
         cwd: where it runs.
         variables: for its environment.
     """
-    arguments = [*(command or (sys.executable, "-m", "thor_ray.cli", "sandbox", "serve")), "--port", "0", *options]
+    arguments = [*command, "--port", "0", *options]
     process = subprocess.Popen(
         arguments,
         cwd=cwd,
