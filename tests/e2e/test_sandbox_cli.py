@@ -127,6 +127,7 @@ def test_our_standard_input_can_be_the_program_s(tmp_path):
         (("run", "ok.py", "--min-level", "9"), "min_level is 9"),
         (("run", "ok.py", "--file", "../up=ok.py"), "'../up'"),
         (("run", "ok.py", "--file", "absent"), "absent cannot be read"),
+        (("run", "ok.py", "--file", "large"), "files and input have 17825792 bytes"),
         (("run", "ok.py", "--fetch", "/etc/passwd"), "'/etc/passwd'"),
         (("run", "ok.py", "--stdin", "absent"), "absent cannot be read"),
         (("run", "-", "--stdin", "-"), "standard input cannot be both"),
@@ -141,6 +142,7 @@ def test_our_standard_input_can_be_the_program_s(tmp_path):
 def test_bad_input_is_refused_with_code_2(tmp_path, arguments, words):
     (tmp_path / "ok.py").write_text("print(1)")
     (tmp_path / "latin1.py").write_bytes(b"#\xe9\n")
+    (tmp_path / "large").write_bytes(bytes(17 << 20))
     code, out, err = thor(tmp_path, *arguments)
     assert (code, out) == (2, b"")
     assert words in err

@@ -12,7 +12,7 @@ import typer
 from thor_ray.errors import UserError
 
 if TYPE_CHECKING:
-    from sandbox import Isolation, Result, Sandbox
+    from sandbox import Isolation, Result
 
 MEBIBYTE: Final = 2**20
 STANDARD_INPUT: Final = "-"
@@ -49,14 +49,13 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole result as JSON; files in base64.")] = False,
 ) -> None:
     """Run one Python program in the sandbox. Ends with code 0 only if the program ran to its end without an error."""
-    from sandbox import Limits, Request
+    from sandbox import Limits, Request, Sandbox
 
-    program = _read(file)
     if stdin == file == STANDARD_INPUT:
         raise UserError("standard input cannot be both the program and its input", "give a file for one of them")
     try:
         request = Request(
-            _decoded(program, file),
+            _decoded(_read(file), file),
             timeout=timeout,
             seed=seed,
             files=dict(map(_named_file, files or [])),
@@ -64,10 +63,10 @@ def run(
             stdin=b"" if stdin is None else _read(stdin),
         )
         limits = Limits(memory_bytes=memory * MEBIBYTE)
+        with Sandbox(workers=1, limits=limits, min_level=min_level, allow_insecure=allow_insecure) as sandbox:
+            (result,) = sandbox.run_batch([request])
     except ValueError as error:
         raise UserError(str(error), "`thor sandbox run --help` says what can be given") from error
-    with _sandbox(workers=1, limits=limits, min_level=min_level, allow_insecure=allow_insecure) as sandbox:
-        (result,) = sandbox.run_batch([request])
     if as_json:
         typer.echo(json.dumps(result_fields(result), indent=2))
         fetched = not result.files_refused
@@ -80,10 +79,10 @@ def run(
 @app.command()
 def check(as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False) -> None:
     """Say how well this machine confines programs, as tried out just now, and why not better. Code 1 if not well enough."""
-    from sandbox import Level
+    from sandbox import Level, Sandbox
     from sandbox.isolation import REMEDY
 
-    with _sandbox(workers=1, preload=(), min_level=Level.LIMITS, allow_insecure=True) as sandbox:
+    with Sandbox(workers=1, preload=(), min_level=Level.LIMITS, allow_insecure=True) as sandbox:
         isolation = sandbox.isolation
     met = isolation.level >= Level.CONFINED
     remedy = "" if met else REMEDY
@@ -119,21 +118,21 @@ def serve(
     allow_insecure: AllowInsecure = False,
 ) -> None:
     """Serve the sandbox over HTTP with SandboxFusion's POST /run_code. SIGTERM and Ctrl-C end it gracefully."""
+    from sandbox import Sandbox
     from sandbox.http import CannotServe, ServerOptions, server_limits
     from sandbox.http import serve as serve_http
 
     try:
         options = ServerOptions(host, port, token, queue, grace)
-        sandbox = _sandbox(
-            workers=workers,
-            limits=server_limits(memory and memory * MEBIBYTE),
-            min_level=min_level,
-            allow_insecure=allow_insecure,
-        )
+        limits = server_limits(memory and memory * MEBIBYTE)
+        sandbox = Sandbox(workers=workers, limits=limits, min_level=min_level, allow_insecure=allow_insecure)
+    except (CannotServe, ValueError) as error:
+        raise UserError(str(error)) from error
 
-        def announce(address: str) -> None:
-            typer.echo(f"serving on {address} at level {_level(sandbox.isolation)}", err=True)
+    def announce(address: str) -> None:
+        typer.echo(f"serving on {address} at level {_level(sandbox.isolation)}", err=True)
 
+    try:
         serve_http(sandbox, options, announce)
     except CannotServe as error:
         raise UserError(str(error)) from error
@@ -143,20 +142,6 @@ def result_fields(result: "Result") -> dict[str, Any]:
     """Every field of a result as JSON has it: statuses by name, levels by number, contents of files in base64."""
     files = {name: b64encode(content).decode("ascii") for name, content in result.files.items()}
     return asdict(result) | {"files": files}
-
-
-def _sandbox(**options: Any) -> "Sandbox":
-    """A sandbox, not open yet.
-
-    Raises:
-        UserError: an option is out of range.
-    """
-    from sandbox import Sandbox
-
-    try:
-        return Sandbox(**options)
-    except ValueError as error:
-        raise UserError(str(error)) from error
 
 
 def _read(path: str) -> bytes:
