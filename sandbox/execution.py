@@ -19,6 +19,7 @@ from sandbox.limits import Limits, cpu_seconds
 from sandbox.reactor import Reactor
 from sandbox.result import Isolation, Result, Status
 from sandbox.scratch import Scratch
+from sandbox.threads import WATCH_SECONDS, count_threads
 from sandbox.transfer import fetch_files, write_files
 from sandbox.verdict import judge, read_report
 from sandbox.wire import REPORT_READY, Ended, Order
@@ -129,7 +130,7 @@ class Execution:
         os.write(self._orders, order.pack())
         if self._pidfd is not None:
             self._deadline = self._dispatched + job.timeout
-        self._check_at(min(self.next_check, self._deadline))
+            self._check_at(min(self._deadline, self._dispatched + WATCH_SECONDS))
 
     def started(self, pidfd: int) -> None:
         """The child exists; from here its program's time counts."""
@@ -138,9 +139,12 @@ class Execution:
         if self._killed_for is not None:
             self.kill(self._killed_for)
             return
-        if self.job is not None:
-            self._deadline = time.monotonic() + self.job.timeout
-        self._check_at(self._deadline)
+        if self.job is None:
+            self.next_check = float("inf")
+            return
+        now = time.monotonic()
+        self._deadline = now + self.job.timeout
+        self._check_at(min(self._deadline, now + WATCH_SECONDS))
 
     def kill(self, reason: Status) -> None:
         """Ends the program; the first reason stands. Before the child is known, it dies as soon as it is."""
@@ -161,8 +165,10 @@ class Execution:
                 self._wait_for_zygote()
             elif now >= self._deadline:
                 self.kill(Status.TIMEOUT)
+            elif self._pidfd is not None and count_threads(self._pidfd) > self._limits.threads:
+                self.kill(Status.MEMORY_LIMIT)
             else:
-                self._check_at(self._deadline)
+                self._check_at(min(self._deadline, now + WATCH_SECONDS))
             return None
         if zygote_is_stopped():
             return "the worker process is stopped"

@@ -20,6 +20,7 @@ class Limits:
         memory_bytes: address space and private data *above* what the preloaded libraries already occupy.
         file_bytes: size of any one file that the program writes.
         open_files: open descriptors, the three standard streams included.
+        threads: at a time; a program that has more is killed (`memory_limit`: each takes memory of the kernel's).
         output_bytes: stdout and stderr together; a program that writes more is killed (`output_limit`).
         output_head_bytes: what is kept from the beginning of each stream.
         output_tail_bytes: what is kept from the end of each stream; the middle is dropped and the result says `truncated`.
@@ -34,6 +35,7 @@ class Limits:
     memory_bytes: int = 512 * MIB
     file_bytes: int = 16 * MIB
     open_files: int = 64
+    threads: int = 256
     output_bytes: int = 8 * MIB
     output_head_bytes: int = 48 * KIB
     output_tail_bytes: int = 16 * KIB

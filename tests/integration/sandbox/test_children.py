@@ -143,3 +143,16 @@ def test_the_call_returns_in_time_when_its_only_worker_fails_late(number, others
         assert time.monotonic() - begun < 2.5
         assert result.status in (Status.SANDBOX_ERROR, Status.TIMEOUT)
         assert sandbox.run("print(1)").ok
+
+
+def test_a_program_with_too_many_threads_is_ended():
+    code = """
+import threading, time
+threading.stack_size(32768)
+for _ in range(4000): threading.Thread(target=time.sleep, args=(5,), daemon=True).start()
+time.sleep(5)
+"""
+    with Sandbox(workers=1, preload=(), limits=Limits(threads=100)) as sandbox:
+        assert sandbox.run(code).status is Status.MEMORY_LIMIT
+        few = "import threading\nfor _ in range(40): threading.Thread(target=print).start()"
+        assert sandbox.run(f"import threading; threading.stack_size(32768)\n{few}").ok
