@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -51,8 +52,7 @@ def test_streams_pass_through_and_one_line_says_how_it_went(tmp_path):
     assert (code, out) == (0, "é".encode())
     first, last = err.splitlines()
     assert first == "oops"
-    assert last.startswith("ok in ")
-    assert last.endswith(" ms at level 2 (confined)")
+    assert re.fullmatch(r"ok in \d+ ms at level [2-4] \(\w+\)", last)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,8 @@ def test_json_has_every_field_of_a_result(tmp_path):
     assert code == 0
     assert set(result) == {field.name for field in fields(Result)}
     assert set(result["isolation"]) == {field.name for field in fields(Isolation)}
-    assert (result["status"], result["seed"], result["isolation"]["level"]) == ("ok", 7, 2)
+    assert (result["status"], result["seed"]) == ("ok", 7)
+    assert result["isolation"]["level"] >= 2
     assert (
         run_as_json(tmp_path, "import random; print(random.random())", "--seed", "7")[1]["stdout"] == result["stdout"]
     )
@@ -152,7 +153,7 @@ def test_bad_input_is_refused_with_code_2(tmp_path, arguments, words):
 def test_check_says_what_level_there_is(tmp_path):
     code, out, err = thor(tmp_path, "check")
     assert (code, err) == (0, "")
-    assert b"2 (confined)" in out
+    assert re.search(rb"level +[2-4] \(\w+\)", out)
     code, out, _ = thor(tmp_path, "check", "--json")
     found = json.loads(out)
     assert code == 0

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +37,7 @@ def occupied(server: Server, programs_running: int) -> bool:
 
 def test_it_says_where_it_serves_and_at_which_level(server):
     assert server.url.startswith("http://127.0.0.1:")
-    assert "level 2 (confined)" in server.greeting
+    assert re.search(r"at level [2-4] \(\w+\)$", server.greeting)
 
 
 def call_as_verl(server: Server, code: str, stdin: str | None, timeout: float = 10) -> httpx.Response:
@@ -272,7 +273,8 @@ def test_health_is_a_program_that_ran(server):
     response = server.get("/health")
     assert response.status_code == 200
     health = response.json()
-    assert (health["status"], health["level"], health["isolation"]["level"]) == ("ok", 2, 2)
+    assert health["status"] == "ok"
+    assert health["level"] == health["isolation"]["level"] >= 2
     assert health["execution"]["status"] == "ok"
     assert health["execution"]["wall_ms"] > 0
     assert (health["in_flight"], health["capacity"], health["saturation"]) == (0, 40, 0.0)
