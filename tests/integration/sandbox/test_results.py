@@ -157,6 +157,23 @@ def test_large_outputs_arrive_and_are_cut_in_the_middle_only_beyond_the_limit(bo
     assert len(cut.stdout.encode()) < 66_000
 
 
+def test_of_a_flood_the_beginning_and_the_end_are_kept(box):
+    result = box.run("import sys\nsys.stderr.write('e' * 100_000)\nwhile True: print('x' * 1000)", timeout=20)
+    assert (result.status, result.truncated) == (Status.OUTPUT_LIMIT, True)
+    assert 120_000 < len(result.stdout) + len(result.stderr) < 140_000
+
+
+def test_output_before_a_timeout_is_kept(box):
+    result = box.run("print('early', flush=True)\nwhile True: pass", timeout=0.5)
+    assert (result.status, result.stdout) == (Status.TIMEOUT, "early\n")
+
+
+def test_a_program_that_takes_all_memory_gets_no_more_than_its_limit(box):
+    result = box.run("x = []\nwhile True: x.append(bytearray(1 << 20))", timeout=20)
+    assert result.status is Status.MEMORY_LIMIT
+    assert box.limits.memory_bytes // 2 < result.max_rss_kb * 1024 < 2 * box.limits.memory_bytes
+
+
 def test_two_hundred_kilobytes_come_back_exact_when_the_limit_allows():
     with Sandbox(workers=1, preload=(), limits=Limits(output_head_bytes=400_000)) as sandbox:
         result = sandbox.run("print('x' * 200_000)")
