@@ -15,6 +15,7 @@ import pytest
 
 from sandbox import Limits, Sandbox, SandboxError, SandboxUnavailable, Status
 from sandbox.inside import landlock
+from sandbox.limits import MIB
 from tests.integration.sandbox.processes import children, command_line, eventually, is_alive, programs, worker_processes
 
 ROOT = Path(__file__).parents[3]
@@ -70,6 +71,36 @@ async def test_cancelling_a_queued_await_means_that_it_never_runs():
         queued.cancel()
         assert (await busy).status is Status.OK
         assert (await sandbox.arun("print(1)")).status is Status.OK
+
+
+async def test_cancelling_at_any_moment_leaves_nothing():
+    """Of sixty calls each is cancelled a little later in its life than the one before: queued, forked, running, ended."""
+    async with Sandbox(workers=1, preload=()) as sandbox:
+        for index in range(60):
+            task = asyncio.create_task(sandbox.arun("import time; time.sleep(0.01); print(1)", timeout=10))
+            await asyncio.sleep(index * 0.0005)
+            task.cancel()
+            (outcome,) = await asyncio.gather(task, return_exceptions=True)
+            assert isinstance(outcome, asyncio.CancelledError) or outcome.stdout == "1\n"  # type: ignore[union-attr]
+        assert (await sandbox.arun("print(2)")).stdout == "2\n"
+
+
+async def test_a_thousand_calls_at_once_share_a_budget_of_memory(box):
+    """Three fit at a time, and every call gets its turn."""
+    limits = Limits(memory_bytes=64 * MIB)
+    ours = set(worker_processes(os.getpid()))
+    async with Sandbox(
+        workers=2, children_per_worker=8, preload=(), limits=limits, memory_budget=3 * limits.memory_bytes
+    ) as sandbox:
+        calls = asyncio.gather(*(sandbox.arun(f"print({i})", timeout=10) for i in range(1000)))
+        most = 0
+        while not calls.done():
+            workers = set(worker_processes(os.getpid())) - ours
+            most = max(most, sum(len(children(worker)) for worker in workers))
+            await asyncio.sleep(0.01)
+        results = await calls
+    assert [result.stdout for result in results] == [f"{i}\n" for i in range(1000)]
+    assert 1 <= most <= 3
 
 
 def test_interrupting_a_call_kills_the_program(box):
@@ -130,9 +161,8 @@ def test_a_timeout_is_kept_even_if_the_worker_is_stopped():
     with Sandbox(workers=1, preload=()) as sandbox, ThreadPoolExecutor(1) as pool:
         running = pool.submit(sandbox.run, "while True: pass", timeout=1)
         assert eventually(lambda: bool(programs(os.getpid())))
-        time.sleep(
-            0.3
-        )  # a worker that is stopped before it has told of the child counts as failed, and the call is tried again
+        # A worker that is stopped before it has told of the child counts as failed, and the call is tried again.
+        time.sleep(0.3)
         for worker in [pid for pid in worker_processes(os.getpid()) if children(pid)]:
             os.kill(worker, signal.SIGSTOP)
         assert running.result(timeout=5).status is Status.TIMEOUT
@@ -260,43 +290,6 @@ def run_script(script: str, *command: str) -> str:
     return done.stdout
 
 
-# What a machine without Landlock does: its system calls are refused to this process and all that it starts.
-MASKED = """
-import errno, struct
-from sandbox.inside import kernel, seccomp
-kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-allow, absent = 0x7FFF0000, 0x00050000 | errno.ENOSYS
-steps = [(0x20, 0, 0, 0), (0x35, 0, 2, 444), (0x25, 1, 0, 446), (0x06, 0, 0, absent), (0x06, 0, 0, allow)]
-seccomp.install(b"".join(struct.pack("<HBBI", *step) for step in steps))
-from sandbox import Sandbox, SandboxUnavailable
-"""
-
-
-def test_a_machine_without_landlock_is_refused_by_default_and_honest_otherwise():
-    output = run_script(
-        MASKED
-        + textwrap.dedent("""
-            for arguments in ({}, {"min_level": 0}):
-                try:
-                    Sandbox(workers=1, preload=(), **arguments).start()
-                except SandboxUnavailable as error:
-                    print("refused:", error)
-            with Sandbox(workers=1, preload=(), min_level=0, allow_insecure=True) as sandbox:
-                result = sandbox.run("print(6 * 7)")
-                print(result.stdout.strip(), int(result.isolation.level), result.isolation.shortfalls)
-                print(sandbox.run("print(open('/proc/self/status').read())").stdout)
-        """)
-    )
-    refusals, insecure, privileges = output.splitlines()[:2], output.splitlines()[2:3], output.splitlines()[3:]
-    assert all(
-        line.startswith("refused:") and "Landlock" in line and "allow_insecure=True" in line for line in refusals
-    )
-    assert insecure[0].startswith("42 0 ('Landlock version 3 is needed")
-    fields = dict(line.split(":\t") for line in privileges if ":\t" in line)
-    assert {fields[name].strip("0") for name in ("CapEff", "CapPrm", "CapInh", "CapAmb")} == {""}
-    assert fields["NoNewPrivs"] == "1"
-
-
 @pytest.mark.skipif(landlock.abi_version() < 6, reason="Landlock scopes signals from version 6 on")
 def test_landlock_holds_alone_even_where_the_filter_would_refuse_first(tmp_path):
     """Two layers close the same doors; this one is tried without the other."""
@@ -348,12 +341,11 @@ def test_works_as_a_plain_user_without_privileges():
         from sandbox import Sandbox
         with Sandbox(workers=1, preload=()) as sandbox:
             result = sandbox.run("print(6 * 7)")
-            print(result.stdout.strip(), int(result.isolation.level), result.isolation.user_id, sandbox.run("open('/etc/passwd')").error_line)
+            print(result.stdout.strip(), result.isolation.level >= 2, result.isolation.user_id)
         """,
         *drop,
     )
-    assert output.split()[:3] == ["42", "2", "65534"]
-    assert "PermissionError" in output
+    assert output.split() == ["42", "True", "65534"]
 
 
 def test_importing_is_cheap():
