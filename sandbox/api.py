@@ -14,6 +14,7 @@ from sandbox.errors import SandboxError, SandboxUnavailable
 from sandbox.job import Job
 from sandbox.limits import Limits
 from sandbox.memory import default_budget
+from sandbox.own_kernel import VARIABLE, contradiction, declared, read_marks
 from sandbox.request import Request
 from sandbox.result import Isolation, Level, Result, Status
 from sandbox.supervisor import Options, Supervisor
@@ -35,7 +36,12 @@ class Sandbox:
         workers: warm processes; None takes one per core that this process may use.
         preload: modules that programs find imported; a program may import any other of `library_paths` too, only slower.
         limits: bounds on one program.
-        min_level: the least isolation to run under.
+        min_level: the least isolation to run under; see `Level`.
+        max_level: the most isolation to try. The sandbox takes the highest level up to this one that this machine gives;
+            `min_level=2, max_level=2` takes exactly level 2.
+        own_kernel: declares that this pod has a kernel of its own, which makes level 2 or 3 level 4: `gvisor`, or `vm` for
+            Kata, Firecracker or any virtual machine with a single tenant. None takes the environment variable
+            SANDBOX_OWN_KERNEL. A declaration that this machine contradicts is refused.
         allow_insecure: needed to run at level 0, which does not confine: a program can then read this user's files, use the
             network, start processes that outlive it and signal others.
         children_per_worker: programs that run at a time in one worker's care.
@@ -48,7 +54,7 @@ class Sandbox:
             takes this interpreter's site-packages.
 
     Raises:
-        ValueError: a number is out of range.
+        ValueError: a number is out of range, or `own_kernel` is no name of a kernel.
     """
 
     def __init__(
@@ -58,6 +64,8 @@ class Sandbox:
         preload: Sequence[str] = ("numpy", "sympy"),
         limits: Limits | None = None,
         min_level: int = Level.CONFINED,
+        max_level: int = Level.OWN_KERNEL,
+        own_kernel: str | None = None,
         allow_insecure: bool = False,
         children_per_worker: int = 2,
         spare_children: int = 0,
@@ -75,10 +83,13 @@ class Sandbox:
         ):
             if number < least:
                 raise ValueError(f"{name} is {number!r}; it must be at least {least}")
-        if min_level not in tuple(Level):
-            raise ValueError(
-                f"min_level is {min_level!r}; it must be one of {', '.join(str(int(level)) for level in Level)}"
-            )
+        for name, level in (("min_level", min_level), ("max_level", max_level)):
+            if level not in tuple(Level):
+                raise ValueError(
+                    f"{name} is {level!r}; it must be one of {', '.join(str(int(each)) for each in Level)}"
+                )
+        if min_level > max_level:
+            raise ValueError(f"min_level is {min_level:d}, above max_level, which is {max_level:d}")
         self.limits = limits or Limits()
         if memory_budget is None:
             memory_budget = default_budget()
@@ -88,11 +99,14 @@ class Sandbox:
                 "lower Limits.memory_bytes or raise the budget"
             )
         paths = default_library_paths() if library_paths is None else tuple(map(os.path.realpath, library_paths))
+        self._own_kernel = declared(own_kernel) if max_level == Level.OWN_KERNEL else None
         self._options = Options(
             pool=PoolOptions(
                 workers=workers,
                 children_per_life=children_per_life,
                 min_level=Level(min_level),
+                max_level=Level(max_level),
+                own_kernel=self._own_kernel is not None,
                 allow_insecure=allow_insecure,
                 zygote=ZygoteOptions(tuple(preload), paths, self.limits),
             ),
@@ -109,11 +123,14 @@ class Sandbox:
         """Starts the workers and probes their isolation; blocks until they are ready, about a second. `with` does it.
 
         Raises:
-            SandboxUnavailable: a worker cannot be started, or gives less isolation than `min_level`.
+            SandboxUnavailable: a worker cannot be started, or gives less isolation than `min_level`, or the declaration of
+                a kernel of its own is wrong.
             SandboxError: it is open already.
         """
         if self._supervisor is not None:
             raise SandboxError("the sandbox is open already")
+        if self._own_kernel is not None and (reason := contradiction(self._own_kernel, read_marks())) is not None:
+            raise SandboxUnavailable(f"{reason}; drop the declaration (own_kernel, or the variable {VARIABLE})")
         try:
             supervisor = Supervisor(self._options)
         except OSError as error:

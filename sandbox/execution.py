@@ -105,7 +105,7 @@ class Execution:
 
     def hand_over(self) -> tuple[int, ...]:
         """The descriptors that a child needs, as `wire.CHILD_DESCRIPTORS` lists them; `forget_childs_ends` after sending."""
-        return (self._program, *self._childs_ends, self.scratch.descriptor)
+        return (self._program, *self._childs_ends, *self.scratch.descriptors())
 
     def forget_childs_ends(self) -> None:
         """Closes what only the child must hold, lest its end goes unnoticed. Harmless when repeated."""
@@ -122,15 +122,27 @@ class Execution:
         self.is_busy = True
         self._dispatched = time.monotonic()
         job.dispatched = job.dispatched or self._dispatched
-        program = job.request.code.encode("utf-8", "surrogatepass")
-        if job.request.files:
-            write_files(self.scratch.descriptor, job.request.files)
-        _fill(self._program, program, job.request.stdin)
-        order = Order(1, len(program), job.seed, cpu_seconds(job.timeout), last=True)
-        os.write(self._orders, order.pack())
+        if self.scratch.is_open or not job.request.files:
+            self._order(job)
         if self._pidfd is not None:
             self._deadline = self._dispatched + job.timeout
             self._check_at(min(self._deadline, self._dispatched + WATCH_SECONDS))
+
+    def take_scratch(self, directory: int) -> None:
+        """The child has mounted its directory; files that waited for it can be written, and then the program can start."""
+        self.scratch.descriptor = directory
+        if self.job is not None and self.job.request.files:
+            try:
+                self._order(self.job)
+            except OSError as error:
+                self._answer_early(f"no room for the program: {error}")
+
+    def _order(self, job: Job) -> None:
+        program = job.request.code.encode("utf-8", "surrogatepass")
+        write_files(self.scratch.descriptor, job.request.files)
+        _fill(self._program, program, job.request.stdin)
+        order = Order(1, len(program), job.seed, cpu_seconds(job.timeout), last=True)
+        os.write(self._orders, order.pack())
 
     def started(self, pidfd: int) -> None:
         """The child exists; from here its program's time counts."""

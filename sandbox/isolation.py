@@ -1,14 +1,20 @@
-"""Grants a level by trying to break out of it, in the very zygote that will run the programs."""
+"""Grants a level by trying to break out of it, in the very zygote that will run the programs.
+
+A zygote builds the level that it is told to build, or says why it cannot. If it can, a child of it runs the escape probes;
+the level holds if none of them gets through. Otherwise the next lower level is tried with a fresh zygote.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import socket
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sandbox.limits import Limits
 from sandbox.request import Request
 from sandbox.result import Isolation, Level, Result, Status
 
@@ -16,10 +22,17 @@ _PROBE_SECONDS = 10.0
 _PROBE_SOURCE = Path(__file__).with_name("inside") / "escape_probes.py"
 
 REMEDY = (
-    "Run on Linux 6.2 or newer (x86-64) with Landlock among the kernel's security modules and a container profile that "
-    "lets seccomp and Landlock calls through (Kubernetes' default profile does). To run without confinement, for programs "
-    "you trust, pass min_level=0, allow_insecure=True."
+    "Run on Linux 6.2 or newer (x86-64 or 64-bit ARM) with Landlock among the kernel's security modules and a container "
+    "profile that lets seccomp and Landlock calls through (Kubernetes' default profile does). To run without confinement, "
+    "for programs you trust, pass min_level=0, allow_insecure=True."
 )
+_REMEDIES = {
+    Level.NAMESPACED: "Let this process make user namespaces: a container profile that allows unshare and mount, "
+    "sysctl user.max_user_namespaces above 0, and on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0. "
+    "Or accept min_level=2.",
+    Level.OWN_KERNEL: "Run the pod under gVisor, Kata or in a virtual machine of its own, and declare it: own_kernel='gvisor' "
+    "or 'vm', or the environment variable SANDBOX_OWN_KERNEL. Or accept min_level=2.",
+}
 
 
 def claimed(hello: dict[str, Any]) -> Isolation:
@@ -34,39 +47,31 @@ def claimed(hello: dict[str, Any]) -> Isolation:
         seccomp=str(hello["seccomp"]),
         user_id=int(hello["user_id"]),
         shortfalls=tuple(hello["shortfalls"]),
+        namespaces=bool(hello["namespaces"]),
     )
 
 
-def granted(claim: Isolation, probed: Result) -> Isolation:
-    """The level that holds: the claimed one if no probe got through, else the lowest with the probes named."""
-    if claim.level is Level.LIMITS:
-        return claim
+def objection(level: Level, probed: Result) -> str | None:
+    """Why the escape probes speak against a level; None if they don't. They are not needed for level 0."""
+    if level is Level.LIMITS:
+        return None
     if probed.status is not Status.OK:
-        reason = (
+        return (
             f"the escape probes ended with {probed.status}: {probed.error_line or probed.stderr.strip() or 'no word'}"
         )
-        return _unconfined(claim, reason)
-    outcome = json.loads(probed.stdout)
-    if outcome["through"]:
-        return _unconfined(claim, f"these escape probes got through: {', '.join(outcome['through'])}")
-    return claim
+    through = json.loads(probed.stdout)["through"]
+    return f"these escape probes got through: {', '.join(through)}" if through else None
 
 
-def refusal(isolation: Isolation, min_level: Level, allow_insecure: bool) -> str | None:
-    """Why programs must not run under this isolation, and what to do about it; None if they may."""
-    because = "; ".join(isolation.shortfalls)
-    if isolation.level < min_level:
-        return (
-            f"isolation level {min_level:d} ({min_level.name.lower()}) is asked for, this machine gives "
-            f"{isolation.level:d}: {because}. {REMEDY}"
-        )
-    if isolation.level is Level.LIMITS and not allow_insecure:
+def refusal(level: Level, shortfalls: Sequence[str], min_level: Level, allow_insecure: bool) -> str | None:
+    """Why programs must not run at this level, and what to do about it; None if they may."""
+    because = "; ".join(shortfalls)
+    if level < min_level:
+        remedy = _REMEDIES.get(min_level, REMEDY)
+        return f"isolation level {min_level:d} ({min_level.name.lower()}) is asked for, but not to be had: {because}. {remedy}"
+    if level is Level.LIMITS and not allow_insecure:
         return f"this machine gives isolation level 0, which confines nothing: {because}. {REMEDY}"
     return None
-
-
-def _unconfined(claim: Isolation, reason: str) -> Isolation:
-    return replace(claim, level=Level.LIMITS, shortfalls=(*claim.shortfalls, reason))
 
 
 @dataclass(slots=True)
@@ -83,10 +88,11 @@ class ProbeTargets:
         canary.touch(mode=0o600)
         return cls(canary, socket.create_server(("127.0.0.1", 0)))
 
-    def request(self) -> Request:
-        """The probe program, aimed at these targets."""
+    def request(self, level: Level, limits: Limits) -> Request:
+        """The probe program for a level, aimed at these targets."""
         port = self._listener.getsockname()[1]
-        call = f"main({str(self._canary)!r}, {port}, {os.getpid()})\n"
+        scratch = (limits.scratch_bytes, limits.scratch_files)
+        call = f"main({int(level)}, {str(self._canary)!r}, {port}, {os.getpid()}, {scratch})\n"
         return Request(f"{_PROBE_SOURCE.read_text()}\n{call}", timeout=_PROBE_SECONDS)
 
     def close(self) -> None:

@@ -25,6 +25,8 @@ class Limits:
         output_head_bytes: what is kept from the beginning of each stream.
         output_tail_bytes: what is kept from the end of each stream; the middle is dropped and the result says `truncated`.
         program_bytes: size of the source text in UTF-8; a longer program is refused unread (`syntax_error`).
+        scratch_bytes: all files in a program's directory together. From level 3 on; below, `file_bytes` bounds each file only.
+        scratch_files: number of files and directories in it. From level 3 on.
         transfer_bytes: files and standard input that go in, and files that come out, each all together.
 
     Raises:
@@ -41,6 +43,8 @@ class Limits:
     output_tail_bytes: int = 16 * KIB
     program_bytes: int = MIB
     transfer_bytes: int = 16 * MIB
+    scratch_bytes: int = 64 * MIB
+    scratch_files: int = 1024
 
     def __post_init__(self) -> None:
         for field in fields(self):

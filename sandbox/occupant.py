@@ -20,6 +20,9 @@ class Occupant(Protocol):
     def started(self, pidfd: int) -> None:
         """The child exists; the descriptor is the occupant's from now on."""
 
+    def take_scratch(self, directory: int) -> None:
+        """The child has mounted a scratch file system; the descriptor of its root is the occupant's from now on."""
+
     def check(self, zygote_is_stopped: Callable[[], bool]) -> str | None:
         """Enforces deadlines. Returns why the zygote must be given up, if it must."""
 

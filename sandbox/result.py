@@ -34,12 +34,20 @@ class Status(StrEnum):
 
 
 class Level(IntEnum):
-    """How strongly a program is confined; the gaps are levels that this version does not offer."""
+    """How strongly a program is confined. Each level includes those before it, but see `FILTERED` and `NAMESPACED`."""
 
     LIMITS = 0
     """Own process, resource limits, clean environment. Files, network and other processes of this user stay in reach."""
+    FILTERED = 1
+    """And seccomp: no process, socket or signal to others. Nothing but seccomp keeps a program from files, so it can open
+    none at all: it has no directory of its own and imports only what is preloaded."""
     CONFINED = 2
-    """And Landlock (no file but the libraries and the scratch directory) and seccomp (no process, socket, signal)."""
+    """And Landlock: a program can open the libraries and its scratch directory, and nothing else."""
+    NAMESPACED = 3
+    """And a file tree in which nothing but the libraries exists, a scratch file system of bounded size, no other process and
+    no network interface. Where the kernel lacks Landlock, this level goes without it."""
+    OWN_KERNEL = 4
+    """Level 2 or 3 in a pod with a kernel of its own (gVisor, a virtual machine), as its operator declares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,8 @@ class Isolation:
         landlock_abi: Landlock's version in this kernel, 0 without Landlock.
         seccomp: fingerprint of the system-call filter, empty without one.
         user_id: the numeric user that programs run as.
-        shortfalls: why the level is not higher; empty at the highest level offered.
+        shortfalls: why the level is not higher, and what it goes without; empty at level 3 with Landlock.
+        namespaces: whether programs run in namespaces and a root directory of their own.
     """
 
     level: Level
@@ -59,6 +68,7 @@ class Isolation:
     seccomp: str
     user_id: int
     shortfalls: tuple[str, ...] = ()
+    namespaces: bool = False
 
 
 @dataclass(frozen=True, slots=True)

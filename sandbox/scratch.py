@@ -10,8 +10,8 @@ import stat
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 _log = logging.getLogger(__name__)
 _PREFIX = "sandbox-scratch-"
@@ -19,11 +19,25 @@ _MODE = 0o700
 _REMOVAL_ATTEMPTS = 20
 
 
-class Scratch(NamedTuple):
-    """An empty directory, open."""
+@dataclass(slots=True)
+class Scratch:
+    """A child's own directory.
 
-    name: str
-    descriptor: int
+    Attributes:
+        descriptor: the directory, open; -1 until a child that mounts its own has sent it.
+        name: in the `ScratchSpace`; None for a file system of the child's own, which ends with it.
+    """
+
+    descriptor: int = -1
+    name: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.descriptor >= 0
+
+    def descriptors(self) -> tuple[int, ...]:
+        """What the child has to be given: nothing, if it mounts its own."""
+        return (self.descriptor,) if self.is_open else ()
 
 
 class ScratchSpace:
@@ -55,11 +69,11 @@ class ScratchSpace:
             self._made += 1
             name = str(self._made)
             os.mkdir(name, mode=_MODE, dir_fd=self._descriptor)
-        return Scratch(name, _open_directory(name, self._descriptor))
+        return Scratch(_open_directory(name, self._descriptor), name)
 
     def release(self, scratch: Scratch) -> None:
         """Takes a directory back that no process uses any more."""
-        if _is_pristine(scratch.descriptor):
+        if scratch.name is not None and _is_pristine(scratch.descriptor):
             self._free.append(scratch.name)
             os.close(scratch.descriptor)
         else:
@@ -67,7 +81,10 @@ class ScratchSpace:
 
     def discard(self, scratch: Scratch) -> None:
         """Removes a directory, in a thread: a program that left thousands of files, or that is still dying, delays nobody."""
-        os.close(scratch.descriptor)
+        if scratch.is_open:
+            os.close(scratch.descriptor)
+        if scratch.name is None:
+            return  # the kernel removes it
         self._janitors = [thread for thread in self._janitors if thread.is_alive()]
         janitor = threading.Thread(
             target=_remove_for_sure, args=(scratch.name, self._descriptor), name="sandbox-janitor"

@@ -23,7 +23,7 @@ from sandbox.memory import MemoryBudget
 from sandbox.reactor import Reactor
 from sandbox.request import Request
 from sandbox.result import Isolation, Result, Status
-from sandbox.scratch import ScratchSpace
+from sandbox.scratch import Scratch, ScratchSpace
 from sandbox.wire import Fork
 from sandbox.zygote import State, Zygote
 from sandbox.zygote_pool import PoolOptions, ZygotePool
@@ -224,7 +224,7 @@ class Supervisor:
         spares = self._spares.get(zygote)
         spare = spares.popleft() if spares and job.attempt == 1 else None
         try:
-            execution = spare or self._new_execution()
+            execution = spare or self._new_execution(zygote)
         except OSError as error:
             if share is not None:
                 os.close(share)
@@ -240,13 +240,13 @@ class Supervisor:
         if spare is None:
             self._fork(zygote, execution)
 
-    def _new_execution(self) -> Execution:
+    def _new_execution(self, zygote: Zygote) -> Execution:
         """An execution whose child is still to be forked.
 
         Raises:
             OSError: no space, or no descriptors.
         """
-        scratch = self._scratch.acquire()
+        scratch = self._new_scratch(zygote)
         execution = Execution(next(self._numbers), scratch, self._limits, self._reactor, self)
         try:
             execution.open()
@@ -254,6 +254,9 @@ class Supervisor:
             self._scratch.release(scratch)
             raise
         return execution
+
+    def _new_scratch(self, zygote: Zygote) -> Scratch:
+        return Scratch() if zygote.makes_scratch else self._scratch.acquire()
 
     def _fork(self, zygote: Zygote, execution: Execution) -> None:
         zygote.running[execution.number] = execution
@@ -271,7 +274,7 @@ class Supervisor:
             spares = self._spares.setdefault(zygote, deque())
             while zygote.state is State.READY and len(spares) < self._options.spare_children:
                 try:
-                    execution = self._new_execution()
+                    execution = self._new_execution(zygote)
                 except OSError:
                     return  # the next program will say so, if it cannot be run either
                 spares.append(execution)

@@ -13,12 +13,15 @@ from typing import NamedTuple
 
 MAX_PACKET = 64 * 1024
 CHILD_DESCRIPTORS = 6
-"""A request for a child carries, in this order: program, orders, stdout, stderr, report, scratch directory."""
+"""A request for a child carries, in this order: program, orders, stdout, stderr, report, and the scratch directory unless
+the child mounts its own."""
 
 HELLO = b"H"
-"""Zygote → supervisor, once: JSON with what it can do."""
+"""Zygote → supervisor, once: JSON with what it can do; carries the zygote's own pidfd."""
 STARTED = b"S"
 """Zygote → supervisor: the child runs; carries its pidfd."""
+SCRATCH = b"D"
+"""Child → supervisor, while it locks itself down: it has mounted a scratch file system; carries its directory."""
 ENDED = b"E"
 """Zygote → supervisor: the child is reaped."""
 REFUSED = b"R"
@@ -87,6 +90,15 @@ class Started(NamedTuple):
         return STARTED + _NUMBER.pack(*self)
 
 
+class Scratch(NamedTuple):
+    """The child has a directory of its own making."""
+
+    child: int
+
+    def pack(self) -> bytes:
+        return SCRATCH + _NUMBER.pack(*self)
+
+
 class Ended(NamedTuple):
     """What the kernel says about a child that ended.
 
@@ -127,7 +139,7 @@ class Hello(NamedTuple):
         return HELLO + self.json
 
 
-Message = Hello | Started | Ended | Refused
+Message = Hello | Started | Scratch | Ended | Refused
 
 
 def unpack_message(packet: bytes) -> Message:
@@ -142,6 +154,8 @@ def unpack_message(packet: bytes) -> Message:
             return Hello(body)
         if kind == STARTED:
             return Started(*_NUMBER.unpack(body))
+        if kind == SCRATCH:
+            return Scratch(*_NUMBER.unpack(body))
         if kind == ENDED:
             return Ended(*_ENDED.unpack(body))
         if kind == REFUSED:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from sandbox.limits import Limits
 from sandbox.occupant import Occupant
+from sandbox.result import Level
 from sandbox.wire import MAX_PACKET, Message, receive, unpack_message
 
 if TYPE_CHECKING:
@@ -74,19 +76,39 @@ class State(Enum):
 
 
 class Zygote:
-    """A zygote process. Make it on the thread that lives as long as it should: the kernel kills it when that thread ends."""
+    """A zygote process. Make it on the thread that lives as long as it should: the kernel kills it when that thread ends.
 
-    def __init__(self, options: ZygoteOptions) -> None:
+    From level 3 on the process that is started here only waits for another one, the first of its process namespace, which
+    is the zygote; the two end together.
+
+    Args:
+        options: what it is started with.
+        level: the isolation that it is to build.
+    """
+
+    def __init__(self, options: ZygoteOptions, level: Level) -> None:
         self.state = State.STARTING
+        self.level = level
         self.running: dict[int, Occupant] = {}
         self.children_made = 0
         self.start_deadline = time.monotonic() + START_SECONDS
+        self._pidfd: int | None = None
         self._complaints = os.memfd_create("zygote-stderr", os.MFD_CLOEXEC)
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.setblocking(False)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-s", "-S", "-P", "-B", "-c", _BOOTSTRAP, str(_PACKAGE), _settings(options, theirs)],
+                [
+                    sys.executable,
+                    "-s",
+                    "-S",
+                    "-P",
+                    "-B",
+                    "-c",
+                    _BOOTSTRAP,
+                    str(_PACKAGE),
+                    _settings(options, level, theirs),
+                ],
                 env=_ENVIRONMENT,
                 cwd="/",
                 stdin=subprocess.DEVNULL,
@@ -98,7 +120,17 @@ class Zygote:
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        """The zygote's own process id, once it said hello; -1 if it is gone."""
+        return self._process.pid if self._pidfd is None else _process_id(self._pidfd)
+
+    @property
+    def makes_scratch(self) -> bool:
+        """Whether its children mount their scratch directories themselves."""
+        return self.level >= Level.NAMESPACED
+
+    def introduce(self, pidfd: int) -> None:
+        """Takes the descriptor by which the zygote makes itself known."""
+        self._pidfd = pidfd
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -141,16 +173,34 @@ class Zygote:
         self.state = State.GONE
         self._socket.close()
         if kill:
-            self._process.kill()
+            self._kill()
         try:
             code = self._process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
         complaints = os.pread(self._complaints, MAX_PACKET, 0).decode("utf-8", "replace").strip().splitlines()
         os.close(self._complaints)
         end = f"signal {-code}" if code < 0 else f"exit code {code}"
         return f"{end}: {complaints[-1]}" if complaints else end
+
+    def _kill(self) -> None:
+        if self._pidfd is None:
+            self._process.kill()
+            return
+        try:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            return  # it ended by itself
+
+
+def _process_id(pidfd: int) -> int:
+    """The number by which this process's /proc knows a process; -1 if it is gone."""
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines())
+    return int(fields["Pid"])
 
 
 def default_library_paths() -> tuple[str, ...]:
@@ -159,8 +209,9 @@ def default_library_paths() -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(Path(paths[name]).resolve()) for name in ("purelib", "platlib")))
 
 
-def _settings(options: ZygoteOptions, control: socket.socket) -> str:
+def _settings(options: ZygoteOptions, level: Level, control: socket.socket) -> str:
     settings: Settings = {
+        "level": int(level),
         "owner": os.getpid(),
         "control": control.fileno(),
         "libraries": list(options.library_paths),
@@ -169,13 +220,16 @@ def _settings(options: ZygoteOptions, control: socket.socket) -> str:
         "memory_bytes": options.limits.memory_bytes,
         "file_bytes": options.limits.file_bytes,
         "open_files": options.limits.open_files,
+        "scratch_bytes": options.limits.scratch_bytes,
+        "scratch_files": options.limits.scratch_files,
     }
     return json.dumps(settings)
 
 
 def _system_libraries() -> list[str]:
     """What imports and shared libraries are read from; never all of sys.path, which may hold a project with its answers."""
-    standard_library = sysconfig.get_paths()
-    found = [standard_library[name] for name in ("stdlib", "platstdlib")]
+    # A virtual environment's own "platstdlib" is where its third-party modules lie, so the base installation's is taken.
+    installation = {"platbase": sys.base_exec_prefix}
+    found = [sysconfig.get_path(name, vars=installation) for name in ("stdlib", "platstdlib")]
     found += ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo"]
-    return list(dict.fromkeys(os.path.realpath(path) for path in found))
+    return list(dict.fromkeys(found))

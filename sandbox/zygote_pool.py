@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from sandbox import isolation
@@ -20,7 +20,7 @@ from sandbox.isolation import ProbeTargets
 from sandbox.reactor import Reactor
 from sandbox.request import Request
 from sandbox.result import Isolation, Level, Result
-from sandbox.wire import Ended, Hello, Message, Refused, Started
+from sandbox.wire import Ended, Hello, Message, Refused, Scratch, Started
 from sandbox.zygote import State, Zygote, ZygoteOptions
 
 _log = logging.getLogger(__name__)
@@ -36,6 +36,8 @@ class PoolOptions:
         workers: zygotes that serve at a time.
         children_per_life: children after which a zygote is replaced by a fresh one.
         min_level: a zygote that gives less isolation is refused.
+        max_level: the isolation that is tried first.
+        own_kernel: whether level 2 or 3 here makes level 4.
         allow_insecure: whether level 0 may run at all.
         zygote: what each zygote is started with.
     """
@@ -43,6 +45,8 @@ class PoolOptions:
     workers: int
     children_per_life: int
     min_level: Level
+    max_level: Level
+    own_kernel: bool
     allow_insecure: bool
     zygote: ZygoteOptions
 
@@ -68,6 +72,8 @@ class ZygotePool:
         self._zygotes: list[Zygote] = []
         self._claims: dict[Zygote, Isolation] = {}
         self._granted: dict[Zygote, Isolation] = {}
+        self._level = min(options.max_level, Level.NAMESPACED)
+        self._shortfalls: dict[Level, str] = {}
         self._start_failures = 0
         self._ending = False
         self.last_failure = ""
@@ -115,9 +121,7 @@ class ZygotePool:
             _log.warning("sandbox: %s; starting another", reason)
         else:
             self._note_start_failure(reason)
-        for occupant in tuple(zygote.running.values()):
-            occupant.lost(reason)
-        zygote.running.clear()
+        self._abandon(zygote, reason)
         if not self._ending:
             self._fill_up()
 
@@ -149,14 +153,12 @@ class ZygotePool:
             self._forget(zygote)
             zygote.end(kill=False)
         for zygote in zygotes:
-            for occupant in tuple(zygote.running.values()):
-                occupant.lost(reason)
-            zygote.running.clear()
+            self._abandon(zygote, reason)
 
     def _fill_up(self) -> None:
         while self._in_service() < self._options.workers and self._start_failures < MAX_START_FAILURES:
             try:
-                zygote = Zygote(self._options.zygote)
+                zygote = Zygote(self._options.zygote, self._level)
             except OSError as error:
                 self._note_start_failure(f"a worker process cannot be started: {error}")
                 continue
@@ -173,6 +175,12 @@ class ZygotePool:
         self._zygotes.remove(zygote)
         self._claims.pop(zygote, None)
         self._granted.pop(zygote, None)
+
+    def _abandon(self, zygote: Zygote, reason: str) -> None:
+        """Tells the occupants of a zygote that is gone."""
+        for occupant in tuple(zygote.running.values()):
+            occupant.lost(reason)
+        zygote.running.clear()
 
     def _note_start_failure(self, reason: str) -> None:
         self._start_failures += 1
@@ -198,8 +206,11 @@ class ZygotePool:
 
     def _on_message(self, zygote: Zygote, message: Message, descriptors: list[int]) -> None:
         match message:
-            case Hello():
+            case Hello() if descriptors:
+                zygote.introduce(descriptors.pop())
                 self._start_probes(zygote, message)
+            case Scratch() if message.child in zygote.running and descriptors:
+                zygote.running[message.child].take_scratch(descriptors.pop())
             case Started() if message.child in zygote.running and descriptors:
                 zygote.running[message.child].started(descriptors.pop())
             case Ended() if message.child in zygote.running:
@@ -209,8 +220,40 @@ class ZygotePool:
                 reason = f"no process for the program: {os.strerror(message.errno)}"
                 zygote.running.pop(message.child).lost(reason)
                 self.end_if_retired(zygote)
+            case Hello() | Started() | Scratch() if not descriptors:
+                self.lose(zygote, "a descriptor did not arrive: this process has too many open")
         for descriptor in descriptors:
             os.close(descriptor)
+
+    def _step_down(self, zygote: Zygote, reason: str) -> None:
+        """Gives up a zygote whose level this machine does not give; the next ones start at the level below, if that may be."""
+        self._shortfalls[zygote.level] = reason
+        # Another zygote may have found out more already. Below level 0 there is nothing.
+        below = min(self._level, Level(max(zygote.level - 1, Level.LIMITS)))
+        refusal = self._refusal(below) or (reason if zygote.level is Level.LIMITS else None)
+        if refusal is not None:
+            self.lose(zygote, refusal)
+            return
+        self._level = below
+        _log.info("sandbox: no isolation level %d here (%s); trying level %d", zygote.level, reason, below)
+        self._forget(zygote)
+        zygote.end(kill=True)
+        self._abandon(zygote, reason)
+        self._fill_up()
+
+    def _refusal(self, built: Level) -> str | None:
+        level = self._declared(built)
+        return isolation.refusal(
+            level, self._why_not_above(built), self._options.min_level, self._options.allow_insecure
+        )
+
+    def _declared(self, built: Level) -> Level:
+        """The level that a zygote's own makes on this machine."""
+        return Level.OWN_KERNEL if self._options.own_kernel and built >= Level.CONFINED else built
+
+    def _why_not_above(self, built: Level) -> tuple[str, ...]:
+        found = sorted(self._shortfalls.items(), reverse=True)
+        return tuple(f"level {level:d}: {reason}" for level, reason in found if level > built)
 
     def _start_probes(self, zygote: Zygote, hello: Hello) -> None:
         """Lets the escape probes loose in a zygote that has just said hello."""
@@ -218,19 +261,28 @@ class ZygotePool:
         if "error" in fields:
             self.lose(zygote, f"the preload failed with {fields['error']}; install the library or change `preload`")
             return
+        if "unavailable" in fields:
+            self._step_down(zygote, fields["unavailable"])
+            return
         self._claims[zygote] = isolation.claimed(fields)
         zygote.state = State.PROBED
-        self._events.probe(zygote, self._targets.request(), lambda result: self._on_probed(zygote, result))
+        request = self._targets.request(zygote.level, self._options.zygote.limits)
+        self._events.probe(zygote, request, lambda result: self._on_probed(zygote, result))
 
     def _on_probed(self, zygote: Zygote, result: Result) -> None:
         if zygote.state is not State.PROBED:
             return
-        granted = isolation.granted(self._claims[zygote], result)
-        refusal = isolation.refusal(granted, self._options.min_level, self._options.allow_insecure)
+        objection = isolation.objection(zygote.level, result)
+        if objection is not None:
+            self._step_down(zygote, objection)
+            return
+        refusal = self._refusal(zygote.level)
         if refusal is not None:
             self.lose(zygote, refusal)
             return
-        self._granted[zygote] = granted
+        claim = self._claims[zygote]
+        shortfalls = (*self._why_not_above(zygote.level), *claim.shortfalls)
+        self._granted[zygote] = replace(claim, level=self._declared(zygote.level), shortfalls=shortfalls)
         zygote.state = State.READY
         self._start_failures = 0
         if len(self._granted) >= self._options.workers and not self.opened.done():

@@ -21,7 +21,9 @@ import types
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
-from sandbox.inside import kernel, landlock, seccomp
+from sandbox.inside import kernel, landlock, namespaces, seccomp
+from sandbox.inside.seccomp import Boundary
+from sandbox.inside.syscalls import HERE
 from sandbox.wire import ORDER_BYTES, REPORT_READY, Order
 
 PROGRAM_NAME, STEP_NAME = "<program>", "<step {}>"
@@ -37,37 +39,58 @@ _MAX_FRAMES = 2_000
 
 
 class Descriptors(NamedTuple):
-    """What a request for a child carries, in the order of `wire.CHILD_DESCRIPTORS`."""
+    """What a request for a child carries, in the order of `wire.CHILD_DESCRIPTORS`; -1 for what it does not."""
 
     program: int
     orders: int
     stdout: int
     stderr: int
     report: int
-    scratch: int
+    scratch: int = -1
+
+
+class Scratch(NamedTuple):
+    """The file system that a child mounts for itself: an empty directory, and the bounds on what it may hold."""
+
+    directory: str
+    max_bytes: int
+    max_files: int
 
 
 class Confinement(NamedTuple):
     """What a child does to itself.
 
     Attributes:
-        landlock_abi: 0 if this machine cannot confine (level 0).
+        boundary: what keeps it from files.
+        landlock_abi: 0 if Landlock takes no part.
         readable: descriptors of the library directories.
         limits: (resource, soft, hard) triples.
+        scratch: what it mounts; None if it is given a directory.
     """
 
+    boundary: Boundary
     landlock_abi: int
     readable: tuple[int, ...]
     limits: tuple[tuple[int, int, int], ...]
+    scratch: Scratch | None
 
 
-def run_child(descriptors: Descriptors, confinement: Confinement, zygote: int) -> NoReturn:
-    """Follows orders until the last one or until nobody is left to give any; never returns into the zygote's code."""
+def run_child(
+    descriptors: Descriptors, confinement: Confinement, zygote: int, show_scratch: Callable[[int], None]
+) -> NoReturn:
+    """Follows orders until the last one or until nobody is left to give any; never returns into the zygote's code.
+
+    Args:
+        descriptors: what the supervisor sent.
+        confinement: what to do to this process.
+        zygote: its process id.
+        show_scratch: tells the supervisor of a scratch directory that the child has mounted.
+    """
     leave = os._exit
     code = 1
     try:
         try:
-            _lock_down(descriptors, confinement, zygote)
+            _lock_down(descriptors, confinement, zygote, show_scratch)
         except BaseException as error:
             os.write(descriptors.report, f"{type(error).__name__}: {error}"[:_MAX_MESSAGE].encode())
             raise
@@ -79,7 +102,9 @@ def run_child(descriptors: Descriptors, confinement: Confinement, zygote: int) -
             leave(1)  # a tracer of the program's may have stopped the first
 
 
-def _lock_down(descriptors: Descriptors, confinement: Confinement, zygote: int) -> None:
+def _lock_down(
+    descriptors: Descriptors, confinement: Confinement, zygote: int, show_scratch: Callable[[int], None]
+) -> None:
     """Takes the descriptors and gives up all that a program must not have."""
     kernel.die_with_parent(zygote)
     os.dup2(descriptors.stdout, 1)
@@ -87,14 +112,21 @@ def _lock_down(descriptors: Descriptors, confinement: Confinement, zygote: int) 
     os.dup2(descriptors.report, REPORT_DESCRIPTOR, inheritable=False)
     os.dup2(descriptors.orders, ORDERS_DESCRIPTOR, inheritable=False)
     os.dup2(descriptors.program, PROGRAM_DESCRIPTOR, inheritable=False)
-    os.fchdir(descriptors.scratch)
+    if confinement.scratch is None:
+        scratch = descriptors.scratch
+        os.fchdir(scratch)
+    else:
+        # Before Landlock, which lets nobody mount.
+        scratch = namespaces.mount_scratch(*confinement.scratch)
+        show_scratch(scratch)
+        kernel.keep_capabilities()
     for name, soft, hard in confinement.limits:
         resource.setrlimit(name, (soft, hard))
     if confinement.landlock_abi:
-        landlock.confine(confinement.landlock_abi, confinement.readable, descriptors.scratch)
+        landlock.confine(confinement.landlock_abi, confinement.readable, scratch)
     kernel.close_from(_LAST_DESCRIPTOR + 1)
-    if confinement.landlock_abi:
-        seccomp.install(seccomp.child_filter(os.getpid()))
+    if confinement.boundary is not Boundary.NOTHING and HERE is not None:
+        seccomp.install(seccomp.child_filter(os.getpid(), confinement.boundary, HERE))
     os.write(REPORT_DESCRIPTOR, REPORT_READY)
 
 

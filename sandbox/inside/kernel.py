@@ -11,13 +11,22 @@ PR_SET_NAME = 15
 PR_GET_NAME = 16
 PR_SET_NO_NEW_PRIVS = 38
 
+CLONE_NEWNS = 0x0002_0000
+CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER = 0x0400_0000, 0x0800_0000, 0x1000_0000
+CLONE_NEWPID, CLONE_NEWNET = 0x2000_0000, 0x4000_0000
+
+MS_RDONLY, MS_NOSUID, MS_NODEV = 0x1, 0x2, 0x4
+MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 0x20, 0x1000, 0x4000, 0x4_0000
+SCRATCH_MOUNT_FLAGS = MS_NOSUID | MS_NODEV
+"""Of the only mount that a zygote's filter lets through."""
+
+CAP_SYS_ADMIN = 21
+
 _CLOSE_RANGE = 436
-_CAPSET = {"x86_64": 126, "aarch64": 91}
 _CAPABILITY_VERSION_3 = 0x20080522
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
-MACHINE = os.uname().machine
 
 
 def syscall(number: int, *arguments: int) -> int:
@@ -26,11 +35,20 @@ def syscall(number: int, *arguments: int) -> int:
     Raises:
         OSError: it returned -1.
     """
-    result = int(_libc.syscall(ctypes.c_long(number), *(ctypes.c_long(argument) for argument in arguments)))
-    if result == -1:
-        code = ctypes.get_errno()
-        raise OSError(code, f"system call {number}: {os.strerror(code)}")
-    return result
+    return _checked(
+        f"system call {number}",
+        _libc.syscall(ctypes.c_long(number), *(ctypes.c_long(argument) for argument in arguments)),
+    )
+
+
+def call(function: str, *arguments: int | bytes | None) -> int:
+    """Calls a function of the C library that reports errors by -1 and errno.
+
+    Raises:
+        OSError: it returned -1.
+    """
+    converted = [ctypes.c_ulong(value) if isinstance(value, int) else ctypes.c_char_p(value) for value in arguments]
+    return _checked(function, getattr(_libc, function)(*converted))
 
 
 def prctl(option: int, argument: int) -> None:
@@ -39,9 +57,23 @@ def prctl(option: int, argument: int) -> None:
     Raises:
         OSError: the kernel refuses.
     """
-    if _libc.prctl(ctypes.c_int(option), *(ctypes.c_ulong(value) for value in (argument, 0, 0, 0))) == -1:
-        code = ctypes.get_errno()
-        raise OSError(code, f"prctl {option}: {os.strerror(code)}")
+    call("prctl", option, argument, 0, 0, 0)
+
+
+def mount(source: str | None, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
+    """Makes a mount, or changes one, as the flags say (man 2 mount).
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    source_bytes, kind_bytes, options_bytes = (
+        None if text is None else os.fsencode(text) for text in (source, kind, options)
+    )
+    try:
+        call("mount", source_bytes, os.fsencode(target), kind_bytes, flags, options_bytes)
+    except OSError as error:
+        error.filename = target
+        raise
 
 
 def die_with_parent(parent: int) -> None:
@@ -60,8 +92,20 @@ def close_from(first: int) -> None:
     syscall(_CLOSE_RANGE, first, 0xFFFF_FFFF, 0)
 
 
-def drop_capabilities() -> None:
-    """Gives up all of root's privileges, for good once `PR_SET_NO_NEW_PRIVS` is set. A no-op for a plain user."""
+def keep_capabilities(*kept: int) -> None:
+    """Gives up all of root's privileges but these, for good once `PR_SET_NO_NEW_PRIVS` is set.
+
+    A no-op for a plain user, who has none.
+    """
+    mask = sum(1 << capability for capability in kept)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    nothing = (ctypes.c_uint32 * 6)()
-    syscall(_CAPSET[MACHINE], ctypes.addressof(header), ctypes.addressof(nothing))
+    # Effective, permitted, inheritable; the lower 32 capabilities, then the others.
+    sets = (ctypes.c_uint32 * 6)(mask, mask, 0, 0, 0, 0)
+    call("capset", ctypes.addressof(header), ctypes.addressof(sets))
+
+
+def _checked(name: str, result: int) -> int:
+    if result == -1:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{name}: {os.strerror(code)}")
+    return int(result)

@@ -3,7 +3,7 @@
 Two filters, because a long one costs half a millisecond to install: the zygote installs the allow-list once and every
 child inherits it; a child adds a short list of refusals for what the zygote still needs (fork, descriptor passing, the
 lock-down itself). The kernel takes the stricter answer. Refused calls fail with EPERM, so that libraries degrade instead
-of dying; only a foreign ABI (i386, x32), which would bypass the numbers, kills.
+of dying; only a foreign ABI (i386, x32, 32-bit ARM), which would bypass the numbers, kills.
 
 The filters are classic BPF over `struct seccomp_data` (linux/seccomp.h): call number, architecture, six 64-bit arguments.
 """
@@ -14,9 +14,11 @@ import ctypes
 import errno
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
 
-from sandbox.inside.kernel import MACHINE, PR_GET_NAME, PR_SET_NAME, syscall
+from sandbox.inside.kernel import CLONE_NEWNS, PR_GET_NAME, PR_SET_NAME, SCRATCH_MOUNT_FLAGS, syscall
+from sandbox.inside.syscalls import CLONE3, HERE, Architecture
 
 Instruction = tuple[int, int, int, int]
 """Operation, jump if true, jump if false, constant."""
@@ -29,38 +31,16 @@ _KILL = 0x8000_0000
 _REFUSE = 0x0005_0000 | errno.EPERM
 _ABSENT = 0x0005_0000 | errno.ENOSYS
 
-_ARCHITECTURE_X86_64 = 0xC000_003E
-_X32_BIT = 0x4000_0000
-_SECCOMP = 317
 _SET_MODE_FILTER = 1
 
-CALLS = {
-    "read": 0, "write": 1, "open": 2, "close": 3, "stat": 4, "fstat": 5, "lstat": 6, "poll": 7, "lseek": 8, "mmap": 9,
-    "mprotect": 10, "munmap": 11, "brk": 12, "rt_sigaction": 13, "rt_sigprocmask": 14, "rt_sigreturn": 15, "ioctl": 16,
-    "pread64": 17, "pwrite64": 18, "readv": 19, "writev": 20, "access": 21, "pipe": 22, "select": 23,
-    "sched_yield": 24, "mremap": 25, "msync": 26, "mincore": 27, "madvise": 28, "dup": 32, "dup2": 33, "pause": 34,
-    "nanosleep": 35, "getitimer": 36, "alarm": 37, "setitimer": 38, "getpid": 39, "sendfile": 40, "sendto": 44,
-    "recvfrom": 45, "sendmsg": 46, "recvmsg": 47, "shutdown": 48, "socketpair": 53, "clone": 56, "exit": 60,
-    "wait4": 61, "kill": 62, "uname": 63, "fcntl": 72, "flock": 73, "fsync": 74, "fdatasync": 75, "truncate": 76,
-    "ftruncate": 77, "getdents": 78, "getcwd": 79, "chdir": 80, "fchdir": 81, "rename": 82, "mkdir": 83, "rmdir": 84,
-    "creat": 85, "link": 86, "unlink": 87, "symlink": 88, "readlink": 89, "umask": 95, "gettimeofday": 96,
-    "getrlimit": 97, "getrusage": 98, "sysinfo": 99, "times": 100, "getuid": 102, "getgid": 104, "geteuid": 107,
-    "getegid": 108, "getppid": 110, "getpgrp": 111, "getgroups": 115, "getresuid": 118, "getresgid": 120,
-    "getpgid": 121, "getsid": 124, "rt_sigpending": 127, "rt_sigtimedwait": 128, "rt_sigsuspend": 130,
-    "sigaltstack": 131, "statfs": 137, "fstatfs": 138, "getpriority": 140, "prctl": 157, "gettid": 186, "time": 201,
-    "futex": 202, "sched_getaffinity": 204, "getdents64": 217, "set_tid_address": 218, "restart_syscall": 219,
-    "fadvise64": 221, "clock_gettime": 228, "clock_getres": 229, "clock_nanosleep": 230, "exit_group": 231,
-    "epoll_wait": 232, "epoll_ctl": 233, "tgkill": 234, "openat": 257, "mkdirat": 258, "newfstatat": 262,
-    "unlinkat": 263, "renameat": 264, "linkat": 265, "symlinkat": 266, "readlinkat": 267, "faccessat": 269,
-    "pselect6": 270, "ppoll": 271, "set_robust_list": 273, "get_robust_list": 274, "epoll_pwait": 281,
-    "fallocate": 285, "eventfd2": 290, "epoll_create1": 291, "dup3": 292, "pipe2": 293, "preadv": 295, "pwritev": 296,
-    "prlimit64": 302, "getcpu": 309, "renameat2": 316, "seccomp": 317, "getrandom": 318, "membarrier": 324,
-    "copy_file_range": 326, "statx": 332, "rseq": 334, "pidfd_open": 434, "close_range": 436, "faccessat2": 439,
-    "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446,
-}  # fmt: skip
-"""The allow-list: x86-64 numbers (arch/x86/entry/syscalls/syscall_64.tbl)."""
+_NAMESPACE_CALLS = ("mount", "unshare", "capset")
+"""What a zygote in namespaces of its own lets a child do first of all: mount a scratch file system, then drop the privilege."""
+_ZYGOTES_OWN = ("sendmsg", "recvmsg", "pidfd_open", "seccomp")
+_FILE_CALLS = (
+    "open", "openat", "creat", "truncate", "rename", "renameat", "renameat2", "mkdir", "mkdirat", "rmdir", "unlink",
+    "unlinkat", "link", "linkat", "symlink", "symlinkat", "readlink", "readlinkat",
+)  # fmt: skip
 
-_CLONE3 = 435
 _CLONE_THREAD = 0x0001_0000
 _AF_UNIX, _SOCK_STREAM, _SOCK_TYPE_MASK = 1, 1, 0xF
 _HARMLESS_IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
@@ -71,44 +51,58 @@ a file of this user wait; F_NOTIFY watches directories; F_SETPIPE_SZ takes kerne
 budget that all pipes of the user share."""
 
 
-def supported() -> bool:
-    """Whether filters are written for this processor."""
-    return MACHINE == "x86_64"
+class Boundary(IntEnum):
+    """What keeps a program from this machine's files; the number is that of the isolation level that it makes."""
+
+    NOTHING = 0
+    """There is no filter either."""
+    FILTER = 1
+    """The filter alone: the program can open no file at all."""
+    LANDLOCK = 2
+    ROOT = 3
+    """A root directory of its own, in namespaces of its own, with or without Landlock."""
 
 
-def zygote_filter() -> bytes:
+def zygote_filter(boundary: Boundary, machine: Architecture) -> bytes:
     """The allow-list, with the calls that need a look at their arguments."""
-    inspected = (
-        *_only_if("ioctl", argument=1, among=_HARMLESS_IOCTLS),
-        *_unless("fcntl", argument=1, among=_REFUSED_FCNTLS),
-        *_plain_socketpair(),
-        *_sendto_without_address(),
-    )
-    by_argument = {"ioctl", "fcntl", "socketpair", "sendto"}
-    plain = sorted(number for name, number in CALLS.items() if name not in by_argument)
+    calls = machine.calls
+    inspected = {
+        "ioctl": _only_if(calls["ioctl"], argument=1, among=_HARMLESS_IOCTLS),
+        "fcntl": _unless(calls["fcntl"], argument=1, among=_REFUSED_FCNTLS),
+        "socketpair": _plain_socketpair(calls["socketpair"]),
+        "sendto": _sendto_without_address(calls["sendto"]),
+        "mount": _only_if(calls["mount"], argument=3, among=(SCRATCH_MOUNT_FLAGS,)),
+        "unshare": _only_if(calls["unshare"], argument=0, among=(CLONE_NEWNS,)),
+    }
+    refused = () if boundary is Boundary.ROOT else _NAMESPACE_CALLS
     program: list[Instruction] = [
         (_LOAD, 0, 0, _ARCHITECTURE_OFFSET),
-        (_EQUAL, 1, 0, _ARCHITECTURE_X86_64),
+        (_EQUAL, 1, 0, machine.identity),
         (_RETURN, 0, 0, _KILL),
         (_LOAD, 0, 0, _NUMBER_OFFSET),
-        (_AT_LEAST, 0, 1, _X32_BIT),
-        (_RETURN, 0, 0, _KILL),
-        # ENOSYS makes the C library fall back to clone, whose flags a filter can read.
-        *_case(_CLONE3, [(_RETURN, 0, 0, _ABSENT)]),
-        *inspected,
     ]
+    if machine.foreign_from is not None:
+        program += [(_AT_LEAST, 0, 1, machine.foreign_from), (_RETURN, 0, 0, _KILL)]
+    # ENOSYS makes the C library fall back to clone, whose flags a filter can read.
+    program += _case(CLONE3, [(_RETURN, 0, 0, _ABSENT)])
+    for name, block in inspected.items():
+        program += [] if name in refused else block
+    plain = sorted(number for name, number in calls.items() if name not in inspected and name not in refused)
     for first, last in _ranges(plain):
         program += [(_AT_LEAST, 0, 2, first), (_ABOVE, 1, 0, last), (_RETURN, 0, 0, _ALLOW)]
     program.append((_RETURN, 0, 0, _REFUSE))
     return _assemble(program)
 
 
-def child_filter(pid: int) -> bytes:
+def child_filter(pid: int, boundary: Boundary, machine: Architecture) -> bytes:
     """What a program is refused on top: processes, signals to others, sockets' control messages, the lock-down's own calls.
 
     Args:
         pid: the child's process id, the only one it may signal.
+        boundary: what else confines it.
+        machine: the processor.
     """
+    calls = machine.calls
     program: list[Instruction] = [(_LOAD, 0, 0, _NUMBER_OFFSET)]
     threads_only: list[Instruction] = [
         (_LOAD, 0, 0, _argument(0)),
@@ -116,17 +110,25 @@ def child_filter(pid: int) -> bytes:
         (_RETURN, 0, 0, _REFUSE),
         (_RETURN, 0, 0, _ALLOW),
     ]
-    program += _case(CALLS["clone"], threads_only)
-    program += _only_if("kill", argument=0, among=(pid,))
-    program += _only_if("tgkill", argument=0, among=(pid,))
-    program += _only_if("prlimit64", argument=0, among=(0, pid))
-    program += _only_if("prctl", argument=0, among=(PR_SET_NAME, PR_GET_NAME))
-    zygote_only = ("sendmsg", "recvmsg", "pidfd_open", "seccomp")
-    for name in zygote_only:
-        program += _case(CALLS[name], [(_RETURN, 0, 0, _REFUSE)])
-    program += [(_AT_LEAST, 0, 1, CALLS["landlock_create_ruleset"]), (_RETURN, 0, 0, _REFUSE)]
+    program += _case(calls["clone"], threads_only)
+    program += _only_if(calls["kill"], argument=0, among=(pid,))
+    program += _only_if(calls["tgkill"], argument=0, among=(pid,))
+    program += _only_if(calls["prlimit64"], argument=0, among=(0, pid))
+    program += _only_if(calls["prctl"], argument=0, among=(PR_SET_NAME, PR_GET_NAME))
+    for number in _refused_to_programs(boundary, machine):
+        program += _case(number, [(_RETURN, 0, 0, _REFUSE)])
+    program += [(_AT_LEAST, 0, 1, calls["landlock_create_ruleset"]), (_RETURN, 0, 0, _REFUSE)]
     program.append((_RETURN, 0, 0, _ALLOW))
     return _assemble(program)
+
+
+def _refused_to_programs(boundary: Boundary, machine: Architecture) -> Iterable[int]:
+    names: tuple[str, ...] = _ZYGOTES_OWN
+    if boundary is Boundary.ROOT:
+        names += _NAMESPACE_CALLS
+    if boundary is Boundary.FILTER:
+        names += _FILE_CALLS
+    return (machine.calls[name] for name in names if name in machine.calls)
 
 
 def install(program: bytes) -> None:
@@ -137,12 +139,13 @@ def install(program: bytes) -> None:
     """
     code = ctypes.create_string_buffer(program, len(program))
     header = ctypes.create_string_buffer(struct.pack("<HxxxxxxQ", len(program) // 8, ctypes.addressof(code)), 16)
-    syscall(_SECCOMP, _SET_MODE_FILTER, 0, ctypes.addressof(header))
+    assert HERE is not None, "no filter can have been written for this processor"
+    syscall(HERE.calls["seccomp"], _SET_MODE_FILTER, 0, ctypes.addressof(header))
 
 
-def fingerprint() -> str:
+def fingerprint(boundary: Boundary, machine: Architecture) -> str:
     """Names the pair of filters, so that a log shows which one really ran."""
-    return hashlib.sha256(zygote_filter() + child_filter(pid=0)).hexdigest()[:12]
+    return hashlib.sha256(zygote_filter(boundary, machine) + child_filter(0, boundary, machine)).hexdigest()[:12]
 
 
 def _argument(index: int) -> int:
@@ -155,21 +158,21 @@ def _case(number: int, block: Sequence[Instruction]) -> list[Instruction]:
     return [(_EQUAL, 0, len(block), number), *block]
 
 
-def _only_if(name: str, argument: int, among: Sequence[int]) -> list[Instruction]:
-    return _by_argument(name, argument, among, inside=_ALLOW, outside=_REFUSE)
+def _only_if(number: int, argument: int, among: Sequence[int]) -> list[Instruction]:
+    return _by_argument(number, argument, among, inside=_ALLOW, outside=_REFUSE)
 
 
-def _unless(name: str, argument: int, among: Sequence[int]) -> list[Instruction]:
-    return _by_argument(name, argument, among, inside=_REFUSE, outside=_ALLOW)
+def _unless(number: int, argument: int, among: Sequence[int]) -> list[Instruction]:
+    return _by_argument(number, argument, among, inside=_REFUSE, outside=_ALLOW)
 
 
-def _by_argument(name: str, argument: int, among: Sequence[int], inside: int, outside: int) -> list[Instruction]:
+def _by_argument(number: int, argument: int, among: Sequence[int], inside: int, outside: int) -> list[Instruction]:
     tests = [(_EQUAL, len(among) - position, 0, value) for position, value in enumerate(among)]
     load = (_LOAD, 0, 0, _argument(argument))
-    return _case(CALLS[name], [load, *tests, (_RETURN, 0, 0, outside), (_RETURN, 0, 0, inside)])
+    return _case(number, [load, *tests, (_RETURN, 0, 0, outside), (_RETURN, 0, 0, inside)])
 
 
-def _plain_socketpair() -> list[Instruction]:
+def _plain_socketpair(number: int) -> list[Instruction]:
     """AF_UNIX stream pairs only (asyncio's wake-up needs one): a datagram socket could send to any socket file."""
     block: list[Instruction] = [
         (_LOAD, 0, 0, _argument(0)),
@@ -180,10 +183,10 @@ def _plain_socketpair() -> list[Instruction]:
         (_RETURN, 0, 0, _ALLOW),
         (_RETURN, 0, 0, _REFUSE),
     ]
-    return _case(CALLS["socketpair"], block)
+    return _case(number, block)
 
 
-def _sendto_without_address() -> list[Instruction]:
+def _sendto_without_address(number: int) -> list[Instruction]:
     """`send` on a connected pair is `sendto` with a null address; a pointer needs both halves of the argument."""
     block: list[Instruction] = [
         (_LOAD, 0, 0, _argument(4)),
@@ -193,7 +196,7 @@ def _sendto_without_address() -> list[Instruction]:
         (_RETURN, 0, 0, _ALLOW),
         (_RETURN, 0, 0, _REFUSE),
     ]
-    return _case(CALLS["sendto"], block)
+    return _case(number, block)
 
 
 def _ranges(numbers: Sequence[int]) -> list[tuple[int, int]]:

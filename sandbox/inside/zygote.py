@@ -20,12 +20,15 @@ import sys
 from typing import Any, NamedTuple, NoReturn, TypedDict
 
 from sandbox import wire
-from sandbox.inside import child, kernel, landlock, seccomp, warmup
+from sandbox.inside import child, kernel, landlock, namespaces, seccomp, warmup
+from sandbox.inside.seccomp import Boundary
+from sandbox.inside.syscalls import HERE, MACHINE
 
 
 class Settings(TypedDict):
     """The supervisor's orders for a zygote, as JSON in the only command-line argument."""
 
+    level: int
     owner: int
     control: int
     libraries: list[str]
@@ -34,6 +37,12 @@ class Settings(TypedDict):
     memory_bytes: int
     file_bytes: int
     open_files: int
+    scratch_bytes: int
+    scratch_files: int
+
+
+class LevelUnavailable(Exception):
+    """The isolation level that is asked for cannot be built here; the message says why."""
 
 
 class _Child(NamedTuple):
@@ -46,6 +55,11 @@ def main() -> NoReturn:
     settings: Settings = json.loads(sys.argv[1])
     kernel.die_with_parent(settings["owner"])
     control = socket.socket(fileno=settings["control"])
+    if settings["level"] == Boundary.ROOT:
+        try:
+            namespaces.enter()
+        except OSError as error:
+            _give_up(control, "unavailable", f"no namespaces: {error}")
     child.prepare_standard_streams()
     sys.path[:] = [path for path in sys.path if path not in settings["libraries"]] + settings["libraries"]
     sys.argv[:] = [child.PROGRAM_NAME]
@@ -53,14 +67,27 @@ def main() -> NoReturn:
     try:
         _preload(settings["preload"])
     except Exception as error:
-        control.send(wire.Hello(json.dumps({"error": f"{type(error).__name__}: {error}"}).encode()).pack())
-        sys.exit(1)
-    confinement, hello = _lock_down(settings)
+        _give_up(control, "error", f"{type(error).__name__}: {error}")
+    try:
+        confinement, hello = _lock_down(settings)
+    except LevelUnavailable as error:
+        _give_up(control, "unavailable", str(error))
     sys.path.insert(0, "")
     gc.collect()
     gc.freeze()
-    control.send(wire.Hello(json.dumps(hello).encode()).pack())
+    _say_hello(control, hello)
     _serve(control, confinement)
+
+
+def _say_hello(control: socket.socket, fields: dict[str, Any]) -> None:
+    pidfd = os.pidfd_open(os.getpid())
+    socket.send_fds(control, [wire.Hello(json.dumps(fields).encode()).pack()], [pidfd])
+    os.close(pidfd)
+
+
+def _give_up(control: socket.socket, what: str, why: str) -> NoReturn:
+    _say_hello(control, {what: why})
+    sys.exit(1)
 
 
 def _offer_interactive_builtins() -> None:
@@ -84,34 +111,71 @@ def _preload(modules: list[str]) -> None:
 
 
 def _lock_down(settings: Settings) -> tuple[child.Confinement, dict[str, Any]]:
-    """Takes from this process what no child may have, and prepares what each child does to itself."""
+    """Takes from this process what no child may have, and prepares what each child does to itself.
+
+    Raises:
+        LevelUnavailable: this machine lacks something for the level.
+    """
+    boundary = Boundary(settings["level"])
+    limits = _limits(settings)
+    abi, shortfall = _usable_landlock(boundary)
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-    kernel.drop_capabilities()
-    abi = landlock.abi_version()
-    shortfalls = []
-    if abi < landlock.MINIMUM_ABI:
-        shortfalls.append(f"Landlock version {landlock.MINIMUM_ABI} is needed, the kernel offers {abi or 'none'}")
-    if not seccomp.supported():
-        shortfalls.append(f"no system-call filter is written for {kernel.MACHINE} processors")
+    scratch = None
+    shown = namespaces.view(settings["readable"])
+    if boundary is Boundary.ROOT:
+        directory = _change_root(shown)
+        scratch = child.Scratch(directory, settings["scratch_bytes"], settings["scratch_files"])
+        kernel.keep_capabilities(kernel.CAP_SYS_ADMIN)  # in this process's own namespaces, for the scratch file systems
     else:
-        try:
-            seccomp.install(seccomp.zygote_filter())
-        except OSError as error:
-            shortfalls.append(f"seccomp filters are refused: {error}")
-    confined = not shortfalls
-    confinement = child.Confinement(
-        landlock_abi=abi if confined else 0,
-        readable=landlock.open_directories(settings["readable"]) if confined else (),
-        limits=_limits(settings),
-    )
+        kernel.keep_capabilities()
+    readable = landlock.open_directories(shown.directories) if abi else ()
     hello = {
-        "level": 2 if confined else 0,
+        "level": int(boundary),
         "landlock_abi": abi,
-        "seccomp": seccomp.fingerprint() if confined else "",
+        "seccomp": _install_filter(boundary),
         "user_id": os.getuid(),
-        "shortfalls": shortfalls,
+        "shortfalls": shortfall,
+        "namespaces": boundary is Boundary.ROOT,
     }
-    return confinement, hello
+    return child.Confinement(boundary, abi, readable, limits, scratch), hello
+
+
+def _usable_landlock(boundary: Boundary) -> tuple[int, list[str]]:
+    """Landlock's version, 0 if it is not to be used, and what is to be said about that.
+
+    Raises:
+        LevelUnavailable: the level is made of nothing else.
+    """
+    abi = landlock.abi_version()
+    if boundary < Boundary.LANDLOCK or abi >= landlock.MINIMUM_ABI:
+        return (abi if boundary >= Boundary.LANDLOCK else 0), []
+    shortfall = f"Landlock version {landlock.MINIMUM_ABI} is needed, the kernel offers {abi or 'none'}"
+    if boundary is Boundary.LANDLOCK:
+        raise LevelUnavailable(shortfall)
+    return 0, [f"without Landlock: {shortfall}"]
+
+
+def _change_root(shown: namespaces.View) -> str:
+    """Leaves nothing else in the file tree; returns where a scratch file system can be mounted."""
+    directory = namespaces.free_name(shown)
+    try:
+        namespaces.change_root(shown, directory)
+    except OSError as error:
+        raise LevelUnavailable(f"no root directory of our own: {error}") from error
+    return directory
+
+
+def _install_filter(boundary: Boundary) -> str:
+    """Puts the system-call filter on this process; returns its fingerprint, empty without one."""
+    if boundary is Boundary.NOTHING:
+        return ""
+    if HERE is None:
+        raise LevelUnavailable(f"no system-call filter is written for {MACHINE} processors")
+    try:
+        seccomp.install(seccomp.zygote_filter(boundary, HERE))
+    except OSError as error:
+        raise LevelUnavailable(f"seccomp filters are refused: {error}") from error
+    return seccomp.fingerprint(boundary, HERE)
 
 
 def _limits(settings: Settings) -> tuple[tuple[int, int, int], ...]:
@@ -166,7 +230,11 @@ def _fork(
         control.send(wire.Refused(number, error.errno or errno.EAGAIN).pack())
         pid = -1
     if pid == 0:
-        child.run_child(child.Descriptors(*descriptors), confinement, zygote)
+
+        def show_scratch(directory: int) -> None:
+            socket.send_fds(control, [wire.Scratch(number).pack()], [directory])
+
+        child.run_child(child.Descriptors(*descriptors), confinement, zygote, show_scratch)
     for descriptor in descriptors:
         os.close(descriptor)
     if pid == -1:

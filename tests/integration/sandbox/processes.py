@@ -36,8 +36,22 @@ def children(pid: int) -> list[int]:
 
 
 def worker_processes(pid: int) -> list[int]:
-    """The sandbox's workers among a process's children; a cluster that it also runs is none of our business."""
-    return [child for child in children(pid) if SANDBOX in command_line(child).split("\0")]
+    """The sandbox's workers among a process's descendants; a cluster that it also runs is none of our business."""
+    return [_worker(child) for child in children(pid) if SANDBOX in command_line(child).split("\0")]
+
+
+def _worker(started: int) -> int:
+    """What the sandbox starts may be a process that only waits for the worker, the first in a process namespace."""
+    return next((child for child in children(started) if _is_first_in_a_namespace(child)), started)
+
+
+def _is_first_in_a_namespace(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    numbers = next(line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:"))
+    return len(numbers) > 1 and numbers[-1] == "1"
 
 
 def programs(pid: int) -> list[int]:
