@@ -112,7 +112,13 @@ def answers(plan: Plan) -> Iterator[dict[str, Any]]:
     """Carries out a plan."""
     tempfile.tempdir = tempfile.mkdtemp(prefix="sandbox-attacks-")
     mark = tempfile.mkdtemp(prefix="mark-")  # an empty library directory: so it stands in the workers' command lines
-    sandbox = Sandbox(workers=1, preload=plan.preload, min_level=plan.level, library_paths=[*plan.library_paths, mark])
+    sandbox = Sandbox(
+        workers=1,
+        preload=plan.preload,
+        min_level=plan.level,
+        max_level=plan.level,
+        library_paths=[*plan.library_paths, mark],
+    )
     with Arena() as arena:
         try:
             sandbox.start()
