@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from actors.codec import Codec
 from actors.generation import Generation, StopCause
-from thor_ray.config import CorrectionConfig
+from thor_ray.config import CorrectionConfig, RepairStrategy
 from thor_ray.dialogue import (
     ACTION_CLOSE,
     ACTION_OPEN,
@@ -112,6 +112,7 @@ class Episode:
         self._phase = _Phase.THOUGHT
         self._finished: FinishReason | None = None
         self._code = ""
+        self._fence_end = 0
         self._correction_cut: int | None = None
         self._corrections_used = 0
 
@@ -181,6 +182,7 @@ class Episode:
         self._append(SpanKind.THOUGHT, generation, 0, length - fence)
         if fence:
             self._append(SpanKind.ACTION, generation, length - fence, length)
+            self._fence_end = len(self.builder)
             self._phase = _Phase.ACTION
             if self.rounds_used >= self._limits.max_rounds:
                 self._finished = FinishReason.ROUNDS_EXHAUSTED
@@ -213,23 +215,34 @@ class Episode:
     def _action(self) -> Span:
         return self.builder.spans[-1]
 
+    def _replans(self) -> bool:
+        correction = self._limits.correction
+        return correction is not None and correction.strategy is RepairStrategy.FULL_REPLAN
+
     def _may_correct(self) -> bool:
         correction = self._limits.correction
         return correction is not None and self._corrections_used < correction.attempts
 
     def _backtrack(self, result: ExecutionResult) -> None:
-        """Cuts suffix and action away for another attempt; ``r_pre`` stays what it was at the first failure."""
+        """Throws the failed attempt away for another one; where it is cut stays what it was at the first failure."""
         correction = self._limits.correction
         if correction is None:
             raise ValueError("self-correction is off")
-        if self._correction_cut is None:
+        self._corrections_used += 1
+        self._phase = _Phase.THOUGHT
+        if correction.strategy is RepairStrategy.FULL_REPLAN:
+            self.builder.restart(self._code, result)
+            self.rounds_used = 0
+            return
+        if correction.strategy is RepairStrategy.ACTION_ONLY:
+            self._correction_cut = self._fence_end
+            self._phase = _Phase.ACTION
+        elif self._correction_cut is None:
             action, before = self._action(), self.builder.spans[-2]
             thought = before if before.kind is SpanKind.THOUGHT else Span(SpanKind.THOUGHT, action.start, action.start)
             step = Step(thought, action, None, self._code, result)
             self._correction_cut = backtrack_cut(step, correction.suffix_tokens)
-        self._corrections_used += 1
         self.builder.cut_back(self._correction_cut, len(self.builder.steps), self._code, result)
-        self._phase = _Phase.THOUGHT
 
     def _observe(self, result: ExecutionResult) -> None:
         ids = self._codec.encode(render_observation(result.text))
@@ -250,7 +263,9 @@ class Episode:
         self.builder.close_step(action or self._action(), observation, self._code, result)
         self.rounds_used += 1
         self._correction_cut = None
-        self._corrections_used = 0
+        if not self._replans():
+            # A new solution fails at a step of its own, so only the count of all its attempts comes to an end.
+            self._corrections_used = 0
         self._phase = _Phase.THOUGHT
         self._finished = reason
 

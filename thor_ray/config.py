@@ -6,6 +6,7 @@ nearest known one; options that would silently do nothing are refused too. ``tho
 
 import difflib
 from pathlib import Path
+from enum import StrEnum
 from typing import Any, Literal, Self
 
 import yaml
@@ -100,9 +101,23 @@ class SamplingConfig(Section):
     max_new_tokens: int = Field(256, ge=1, description="Sampled tokens per trajectory, discarded attempts excluded.")
 
 
-class CorrectionConfig(Section):
-    """Self-correction at inference (spec F.1): backtrack into the failed thought and resample."""
+class RepairStrategy(StrEnum):
+    """What self-correction throws away of a trajectory whose program failed (spec F.2)."""
 
+    ACTION_ONLY = "action_only"
+    """The program: the thought stays, and its opening fence."""
+    STEP_SUFFIX = "step_suffix"
+    """The program and the last tokens of the thought before it, as THOR does."""
+    FULL_REPLAN = "full_replan"
+    """Everything: the solution begins anew."""
+
+
+class CorrectionConfig(Section):
+    """Self-correction at inference (spec F.1): throw the failed attempt away and sample again."""
+
+    strategy: RepairStrategy = Field(
+        RepairStrategy.STEP_SUFFIX, description="What is thrown away; attempts count per solution if it is everything."
+    )
     attempts: int = Field(4, ge=1, description="N_corr, attempts per failed step.")
     suffix_tokens: int = Field(8, ge=0, description="L_suf, tokens cut from the failed step's thought.")
 

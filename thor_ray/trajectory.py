@@ -145,11 +145,14 @@ class Parent:
 
 @dataclass(frozen=True, slots=True)
 class DiscardedAttempt:
-    """An action which self-correction cut away, kept for the record (spec section F.1).
+    """A failed action which self-correction cut away, kept for the record (spec sections F.1, F.2).
 
     Attributes:
-        cut: Token index at which the suffix was removed.
-        ids: The removed token ids: thought suffix and action.
+        step_index: Of the failed step.
+        cut: Token index from which on everything was removed.
+        ids: The removed token ids: the action, what of its thought was given up, and all before it after a restart.
+        code: The program that failed.
+        result: How.
     """
 
     step_index: int
@@ -338,8 +341,18 @@ class TrajectoryBuilder:
             raise ValueError(f"cut {cut} would remove tokens from before {self.first_sampled}")
         if cut < max((span.end for span in self.spans if not span.kind.written_by_policy), default=0):
             raise ValueError(f"cut {cut} reaches into or before an observation")
+        self._discard(cut, step_index, code, result)
+
+    def restart(self, code: str, result: ExecutionResult) -> None:
+        """Removes all that was built on the prompt, after a failed program, for another solution (spec section F.2)."""
+        if self.parent is not None:
+            raise ValueError("a continuation cannot restart: what it continues is not its own")
+        self._discard(self.first_sampled, len(self.steps), code, result)
+        self.steps.clear()
+
+    def _discard(self, cut: int, step_index: int, code: str, result: ExecutionResult) -> None:
         self.discarded.append(DiscardedAttempt(step_index, cut, tuple(self.ids[cut:]), code, result))
-        self.cost.discarded_tokens += len(self.ids) - cut
+        self.cost.discarded_tokens += sum(version != NO_VERSION for version in self.versions[cut:])
         del self.ids[cut:], self.log_probs[cut:], self.versions[cut:]
         self.spans = [Span(span.kind, span.start, min(span.end, cut)) for span in self.spans if span.start < cut]
 

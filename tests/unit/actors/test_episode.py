@@ -10,8 +10,8 @@ from actors.codec import TokenizerCodec
 from actors.episode import Episode, EpisodeLimits, Execute, Finished, Generate, reasoning_text, writes_own_observation
 from actors.generation import Generation, StopCause
 from actors.scripted import play_script, scripted_log_prob
-from thor_ray.config import CorrectionConfig
-from thor_ray.dialogue import render_action, render_observation
+from thor_ray.config import CorrectionConfig, RepairStrategy
+from thor_ray.dialogue import ACTION_OPEN, render_action, render_observation
 from thor_ray.trajectory import (
     NO_VERSION,
     ExecutionResult,
@@ -350,6 +350,52 @@ class TestSelfCorrection:
         trajectory = player.play(pieces, limits, failing("bad" * 5))
         assert trajectory.finish is FinishReason.LENGTH
         assert trajectory.cost.generated_tokens <= 400
+
+
+class TestRepairStrategies:
+    """Spec F.2: what is thrown away when a program fails."""
+
+    def limits(self, strategy: RepairStrategy, attempts: int = 2) -> EpisodeLimits:
+        correction = CorrectionConfig(strategy=strategy, attempts=attempts, suffix_tokens=2)
+        return EpisodeLimits(3, 400, 1000, correction=correction)
+
+    def test_action_only_keeps_the_thought_and_its_fence(self, player: Player) -> None:
+        thought = player.tokens("We compute it", end=False)
+        rest = render_action("good").removeprefix(ACTION_OPEN)
+        pieces = [*thought, *player.tokens(render_action("bad"), rest, "So.")]
+        trajectory = player.play(pieces, self.limits(RepairStrategy.ACTION_ONLY), failing("bad"))
+        assert [step.code for step in trajectory.steps] == ["good"]
+        (attempt,) = trajectory.discarded
+        cut = len(player.builder()) + len(thought) + len(player.codec.encode(ACTION_OPEN))
+        assert attempt.cut == cut
+        assert player.texts(trajectory, SpanKind.THOUGHT) == ["We compute it"]
+        assert player.texts(trajectory, SpanKind.ACTION) == [render_action("good")]
+        assert trajectory.finish is FinishReason.ANSWERED
+
+    def test_a_full_replan_begins_at_the_question_and_has_all_rounds_again(self, player: Player) -> None:
+        first = player.tokens("a", render_action("fine"), "b", render_action("bad"), end=False)
+        again = player.tokens("c", *[render_action(f"good{index}") for index in range(3)], "So.")
+        trajectory = player.play([*first, *again], self.limits(RepairStrategy.FULL_REPLAN), failing("bad"))
+        assert [step.code for step in trajectory.steps] == ["good0", "good1", "good2"]
+        (attempt,) = trajectory.discarded
+        assert (attempt.step_index, attempt.cut) == (1, trajectory.prompt_length)
+        assert player.contexts.count(tuple(player.codec.encode(PROMPT))) == 2
+        assert trajectory.cost.discarded_tokens == len(first), "the observation between was not sampled"
+        assert trajectory.cost.kept_tokens == trajectory.loss_mask().sum()
+        assert trajectory.cost.sandbox_calls == 5
+
+    def test_replans_are_counted_over_the_whole_solution(self, player: Player) -> None:
+        piece = ["a", render_action("fine"), render_action("bad")]
+        pieces = player.tokens(*piece * 3, "I give up.")
+        trajectory = player.play(pieces, self.limits(RepairStrategy.FULL_REPLAN, attempts=2), failing("bad"))
+        assert len(trajectory.discarded) == 2
+        assert [step.code for step in trajectory.steps] == ["fine", "bad"]
+
+    def test_a_continuation_cannot_restart(self, player: Player) -> None:
+        parent = player.play(player.tokens("a", render_action("bad"), "b"), EpisodeLimits(3, 400, 1000), failing("bad"))
+        branch = TrajectoryBuilder.branch("b", parent, 0, backtrack_cut(parent.steps[0], 0))
+        with pytest.raises(ValueError, match="cannot restart"):
+            branch.restart("bad", FAILED)
 
 
 def test_no_text_becomes_a_special_token(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -12,7 +12,7 @@ from actors.codec import TokenizerCodec
 from actors.episode import Episode, EpisodeLimits, Execute, Finished, Generate
 from actors.generation import StopCause
 from actors.scripted import play_script
-from thor_ray.config import CorrectionConfig
+from thor_ray.config import CorrectionConfig, RepairStrategy
 from thor_ray.dialogue import extract_code, render_observation
 from thor_ray.trajectory import ExecutionResult, ExecutionStatus, FinishReason, SpanKind, Trajectory, TrajectoryBuilder
 
@@ -45,7 +45,13 @@ limits = st.builds(
     max_context=st.integers(1, 250),
     stop_at_failed_code=st.booleans(),
     single_step=st.booleans(),
-    correction=st.none() | st.builds(CorrectionConfig, attempts=st.integers(1, 3), suffix_tokens=st.integers(0, 6)),
+    correction=st.none()
+    | st.builds(
+        CorrectionConfig,
+        strategy=st.sampled_from(RepairStrategy),
+        attempts=st.integers(1, 3),
+        suffix_tokens=st.integers(0, 6),
+    ),
     discarded_factor=st.integers(1, 3),
 )
 
@@ -113,7 +119,10 @@ def test_invariants(
         assert attempt.cut >= max((span.end for span in spans if span.end <= attempt.cut), default=0)
         assert attempt.cut >= trajectory.prompt_length
     # 4: only programs that were closed in sampled text were executed, and they are the actions' own.
-    assert len(played.executed) == trajectory.cost.sandbox_calls == len(trajectory.steps) + len(trajectory.discarded)
+    assert len(played.executed) == trajectory.cost.sandbox_calls
+    replans = limits.correction is not None and limits.correction.strategy is RepairStrategy.FULL_REPLAN
+    if not replans:  # which forgets the steps before the failed one as well
+        assert trajectory.cost.sandbox_calls == len(trajectory.steps) + len(trajectory.discarded)
     for step in trajectory.steps:
         action = codec.decode(trajectory.ids[step.action.start : step.action.end])
         assert step.code == extract_code(action)
