@@ -18,9 +18,11 @@ from sandbox.api import Sandbox
 from sandbox.errors import SandboxError, SandboxUnavailable
 from sandbox.limits import Limits
 from sandbox.request import Request
-from sandbox.result import Isolation, Level, Result, Status
+from sandbox.result import Isolation, Level, Result, SessionState, Status
+from sandbox.sessions.session import AsyncSession, Session
 
 __all__ = [
+    "AsyncSession",
     "Isolation",
     "Level",
     "Limits",
@@ -29,5 +31,7 @@ __all__ = [
     "Sandbox",
     "SandboxError",
     "SandboxUnavailable",
+    "Session",
+    "SessionState",
     "Status",
 ]

@@ -6,9 +6,8 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from sandbox.errors import SandboxError, SandboxUnavailable
 from sandbox.job import Job
@@ -16,8 +15,12 @@ from sandbox.limits import Limits
 from sandbox.memory import default_budget
 from sandbox.own_kernel import VARIABLE, contradiction, declared, read_marks
 from sandbox.request import Request
-from sandbox.result import Isolation, Level, Result, Status
+from sandbox.result import Isolation, Level, Result
+from sandbox.sessions.conversation import Conversation, SessionOptions
+from sandbox.sessions.places import BUDGET_PART
+from sandbox.sessions.session import Session
 from sandbox.supervisor import Options, Supervisor
+from sandbox.transfer import space_of
 from sandbox.zygote import ZygoteOptions, default_library_paths
 from sandbox.zygote_pool import PoolOptions
 
@@ -49,6 +52,8 @@ class Sandbox:
             cost a little memory and, all in all, no time.
         memory_budget: bytes that the programs of all sandboxes on this machine (of this user) may be promised together; those
             that do not fit wait in the queue. None takes half of the machine's or the container's memory.
+        max_sessions: sessions that may be open at a time; all sessions of this machine's sandboxes share half of the memory
+            budget, so that they never keep the programs that run alone from theirs.
         children_per_life: programs after which a worker is replaced by a fresh one.
         library_paths: directories of third-party modules, readable by every program: keep answers and keys out of them. None
             takes this interpreter's site-packages.
@@ -70,6 +75,7 @@ class Sandbox:
         children_per_worker: int = 2,
         spare_children: int = 0,
         memory_budget: int | None = None,
+        max_sessions: int = 16,
         children_per_life: int = 50_000,
         library_paths: Sequence[str] | None = None,
     ) -> None:
@@ -79,6 +85,7 @@ class Sandbox:
             ("workers", workers, 1),
             ("children_per_worker", children_per_worker, 1),
             ("spare_children", spare_children, 0),
+            ("max_sessions", max_sessions, 0),
             ("children_per_life", children_per_life, 1),
         ):
             if number < least:
@@ -113,6 +120,7 @@ class Sandbox:
             children_per_worker=children_per_worker,
             spare_children=spare_children,
             memory_budget=memory_budget,
+            max_sessions=max_sessions,
         )
         self._supervisor: Supervisor | None = None
         self._isolation: Isolation | None = None
@@ -255,6 +263,54 @@ class Sandbox:
             supervisor.cancel(job)
             raise
 
+    def session(
+        self,
+        *,
+        seed: int | None = None,
+        on_error: Literal["rollback", "keep"] = "rollback",
+        timeout: float | None = None,
+        files: Mapping[str, bytes] | None = None,
+        max_replayed_steps: int = 64,
+        max_replay_seconds: float = 10.0,
+        open_timeout: float = 60.0,
+    ) -> Session:
+        """A process that runs programs one after the other in one namespace; use it in `with` or `async with`.
+
+            with sandbox.session() as session:
+                session.step("x = 6")
+                assert session.step("print(7 * x)").stdout == "42\\n"
+
+        Entering it waits for a place (`max_sessions`), for its share of the memory, which it holds until its end, and for a
+        process.
+
+        Args:
+            seed: what the seeds of its steps follow from, 0 to 2**32 - 1; None draws one.
+            on_error: what a step that fails leaves: nothing ("rollback": the state before it is rebuilt), or whatever it did
+                ("keep", as a notebook); see `Session`.
+            timeout: wall-clock seconds for each step that asks for no other, at most 60; None takes the sandbox's default.
+            files: what lies in its directory when it starts, and again whenever it starts anew.
+            max_replayed_steps: a state that more steps have made is lost with the first step that fails.
+            max_replay_seconds: the same for the time they took; and how long a step waits for a process and the replay.
+            open_timeout: how long entering may wait.
+
+        Raises:
+            TypeError, ValueError: bad arguments; or one session alone does not fit into half of the memory budget.
+            SandboxError: the sandbox is not open. On entering: it was closed.
+            SandboxUnavailable: on entering, no place or no process came free in time.
+        """
+        supervisor = self._require_open()
+        if self.limits.memory_bytes > BUDGET_PART * self._options.memory_budget:
+            raise ValueError(
+                f"sessions share half of memory_budget, which is {self._options.memory_budget} bytes, but one session may "
+                f"use {self.limits.memory_bytes}; lower Limits.memory_bytes or raise the budget"
+            )
+        options = SessionOptions(
+            seed, on_error, timeout, files or {}, max_replayed_steps, max_replay_seconds, open_timeout
+        )
+        if (size := sum(map(len, options.files.values()))) > self.limits.transfer_bytes:
+            raise ValueError(f"the files have {size} bytes together, the limit is {self.limits.transfer_bytes}")
+        return Session(Conversation(supervisor, self.limits, options))
+
     def __enter__(self) -> Self:
         return self.start()
 
@@ -290,27 +346,34 @@ class Sandbox:
                 f"files and input have {request.transfer_bytes()} bytes together, the limit (Limits.transfer_bytes) is "
                 f"{self.limits.transfer_bytes}"
             )
+        self._check_files(request)
         future: Future[Result] = Future()
         # From now on nobody can cancel the future itself, so delivering a result into it cannot fail.
         future.set_running_or_notify_cancel()
         timeout = self.limits.wall_seconds if request.timeout is None else request.timeout
         return Job(request, timeout, request.drawn_seed(), future.set_result), future
 
+    def _check_files(self, request: Request) -> None:
+        size, number = space_of(request.files)
+        if size > self.limits.scratch_bytes or number > self.limits.scratch_files:
+            raise ValueError(
+                f"the files take {size} bytes and make {number} files and directories, the limits (Limits.scratch_bytes, "
+                f"scratch_files) are {self.limits.scratch_bytes} and {self.limits.scratch_files}"
+            )
+        needs_files = bool(request.files or request.fetch)
+        if needs_files and self._isolation is not None and self._isolation.level is Level.FILTERED:
+            raise SandboxError("at isolation level 1 a program can open no file: neither give nor fetch any")
+
     def _submit(self, waiting: Sequence[tuple[Job, Future[Result]]]) -> Supervisor:
         """Queues the jobs, but answers programs that are too long at once."""
         supervisor = self._require_open()
         accepted = []
         for job, _ in waiting:
-            size = len(job.request.code.encode("utf-8", "surrogatepass"))
-            if size > self.limits.program_bytes:
-                text = f"the program has {size} bytes, the limit is {self.limits.program_bytes}"
-                job.deliver(
-                    replace(
-                        job.unrun(Status.SYNTAX_ERROR, text, kind="ProgramTooLong"), stderr=f"ProgramTooLong: {text}\n"
-                    )
-                )
-            else:
+            refusal = job.refusal(self.limits.program_bytes)
+            if refusal is None:
                 accepted.append(job)
+            else:
+                job.deliver(refusal)
         supervisor.submit(accepted)
         return supervisor
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sandbox.request import Request
 from sandbox.result import Result, Status
@@ -39,6 +39,14 @@ class Job:
     def expiry(self) -> float:
         """When the caller must have a result, come what may: soon after its timeout, once the job has left the queue."""
         return self.dispatched + self.timeout + OVERRUN_SECONDS if self.dispatched else float("inf")
+
+    def refusal(self, max_bytes: int) -> Result | None:
+        """The result of a program that is too long to be looked at; None if it is not."""
+        size = len(self.request.code.encode("utf-8", "surrogatepass"))
+        if size <= max_bytes:
+            return None
+        text = f"the program has {size} bytes, the limit is {max_bytes}"
+        return replace(self.unrun(Status.SYNTAX_ERROR, text, kind="ProgramTooLong"), stderr=f"ProgramTooLong: {text}\n")
 
     def unrun(self, status: Status, reason: str, kind: str | None = None) -> Result:
         """The result of a program that never started, or whose end nobody saw; `kind` stands in for an exception's class."""

@@ -48,8 +48,12 @@ class MemoryBudget:
         self._path = path or Path(tempfile.gettempdir()) / f"sandbox-memory-{os.getuid()}"
         os.close(self._open())
 
-    def reserve(self, size: int) -> int | None:
+    def reserve(self, size: int, part: float = 1.0) -> int | None:
         """Draws a share of `size` bytes, if there is room now; closing the descriptor that is returned gives it back.
+
+        Args:
+            size: bytes.
+            part: the share must lie in this part of the budget, counted from one end; the rest is out of its reach.
 
         Raises:
             OSError: out of descriptors.
@@ -57,7 +61,7 @@ class MemoryBudget:
         units = -(-size // MIB)
         descriptor = self._open()
         start = 0
-        while start + units <= self._units:
+        while start + units <= int(part * self._units):
             taken_until = _lock(descriptor, start, units)
             if taken_until is None:
                 return descriptor

@@ -33,6 +33,17 @@ class Status(StrEnum):
     """The sandbox's own fault, and a second attempt failed or did not fit into the call's time. Says nothing about the program: never a reward."""
 
 
+class SessionState(StrEnum):
+    """What has become of a session's state with a step, and so what the next step finds."""
+
+    KEPT = "kept"
+    """All that this step left, even if it failed half-way; a step that was refused unread has left nothing."""
+    REBUILT = "rebuilt"
+    """What the accepted steps left, as if this one had never been: they run again, in a fresh process, before the next step."""
+    LOST = "lost"
+    """Nothing: the session begins anew, as after `reset`."""
+
+
 class Level(IntEnum):
     """How strongly a program is confined. Each level includes those before it, but see `FILTERED` and `NAMESPACED`."""
 
@@ -95,6 +106,7 @@ class Result:
         isolation: what it ran under; None if it never ran.
         seed: what `random`, NumPy and SymPy were seeded with.
         attempt: 1, or 2 after a `sandbox_error` was retried.
+        state: what has become of the session's state; None for a program that ran alone.
     """
 
     status: Status
@@ -116,6 +128,7 @@ class Result:
     isolation: Isolation | None
     seed: int
     attempt: int
+    state: SessionState | None = None
 
     @property
     def ok(self) -> bool:

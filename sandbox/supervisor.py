@@ -24,6 +24,8 @@ from sandbox.reactor import Reactor
 from sandbox.request import Request
 from sandbox.result import Isolation, Result, Status
 from sandbox.scratch import Scratch, ScratchSpace
+from sandbox.sessions.child import SessionChild
+from sandbox.sessions.places import Place, SessionPlaces
 from sandbox.wire import Fork
 from sandbox.zygote import State, Zygote
 from sandbox.zygote_pool import PoolOptions, ZygotePool
@@ -42,16 +44,21 @@ class Options:
         children_per_worker: programs that one zygote runs at a time.
         spare_children: children that each zygote keeps ready for the next programs.
         memory_budget: bytes that the programs of all sandboxes on this machine may be promised together.
+        max_sessions: sessions that may be open at a time.
     """
 
     pool: PoolOptions
     children_per_worker: int
     spare_children: int
     memory_budget: int
+    max_sessions: int
 
 
 class Supervisor:
-    """Runs jobs. `start`, `submit`, `cancel` and `stop` are for any thread; the rest is the supervisor's own.
+    """Runs jobs. `start`, `submit`, `cancel`, `call`, `seat` and `stop` are for any thread; the rest is the supervisor's own.
+
+    Attributes:
+        sessions: which sessions may have a process; through `call` only.
 
     Raises:
         OSError: no scratch directory, no descriptors.
@@ -61,6 +68,7 @@ class Supervisor:
         self._options = options
         self._limits = options.pool.zygote.limits
         self._memory = MemoryBudget(options.memory_budget)
+        self.sessions = SessionPlaces(options.max_sessions, self._memory, self._limits.memory_bytes)
         self._scratch = ScratchSpace()
         try:
             self._targets = ProbeTargets.make(self._scratch.path)
@@ -114,6 +122,30 @@ class Supervisor:
             if self._accepting:
                 self._reactor.call(lambda: self._cancel(job))
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes jobs and calls."""
+        return self._accepting
+
+    def call(self, action: Callable[[], None]) -> None:
+        """Has the supervisor's thread call `action` soon.
+
+        Raises:
+            SandboxError: it is stopped.
+        """
+        with self._lock:
+            if not self._accepting:
+                raise SandboxError("the sandbox is closed")
+            self._reactor.call(action)
+
+    def seat(self, place: Place, child: SessionChild) -> None:
+        """Queues a session for a process.
+
+        Raises:
+            SandboxError: it is stopped.
+        """
+        self.call(lambda: self._queue_session(place, child))
+
     def stop(self) -> None:
         """Ends every program and zygote, delivers `cancelled` to who still waits, and waits for all of that."""
         with self._lock:
@@ -132,6 +164,7 @@ class Supervisor:
                 self._reactor.turn(self._seconds_to_next_check())
                 self._check_deadlines()
                 self._dispatch()
+                self._seat_sessions()
                 self._make_spares()
         except Exception as error:  # noqa: BLE001
             # Whatever happened, nobody may wait for ever: shutting down delivers to everyone.
@@ -145,6 +178,10 @@ class Supervisor:
 
     def _enqueue(self, jobs: tuple[Job, ...]) -> None:
         self._queue.extend(jobs)
+        self._pool.ensure()
+
+    def _queue_session(self, place: Place, child: SessionChild) -> None:
+        self.sessions.ask(place, child)
         self._pool.ensure()
 
     def _cancel(self, job: Job) -> None:
@@ -171,6 +208,7 @@ class Supervisor:
         if not self._pool.opened.done() or self._pool.opened.exception() is not None:
             self._failure = reason
             self._stopping = True
+        self.sessions.fail_all(reason)
         for queue in (self._retries, self._queue):
             while queue:
                 job = queue.popleft()
@@ -199,6 +237,13 @@ class Supervisor:
             for spares in self._spares.values():
                 if execution in spares:
                     spares.remove(execution)
+
+    # What the processes of sessions tell.
+
+    def vacate_session(self, child: SessionChild) -> None:
+        """Takes back what a session's process used; its directory serves nobody else, since the session may still read it."""
+        self._scratch.discard(child.scratch)
+        self.sessions.vacate(child)
 
     # Dispatch.
 
@@ -238,7 +283,7 @@ class Supervisor:
             execution.lost(f"no room for the program: {error}")
             return
         if spare is None:
-            self._fork(zygote, execution)
+            self._fork(zygote, execution.number, execution, execution.hand_over())
 
     def _new_execution(self, zygote: Zygote) -> Execution:
         """An execution whose child is still to be forked.
@@ -258,14 +303,26 @@ class Supervisor:
     def _new_scratch(self, zygote: Zygote) -> Scratch:
         return Scratch() if zygote.makes_scratch else self._scratch.acquire()
 
-    def _fork(self, zygote: Zygote, execution: Execution) -> None:
-        zygote.running[execution.number] = execution
+    def _seat_sessions(self) -> None:
+        """Gives sessions their processes, as far as there are places and memory."""
+        while (ready := self._pool.ready()) and (child := self.sessions.next()) is not None:
+            zygote = min(ready, key=lambda each: len(each.running))
+            try:
+                scratch = self._new_scratch(zygote)
+                descriptors = child.dispatch(next(self._numbers), scratch, self._pool.isolation(zygote))
+            except OSError as error:
+                child.lost(f"no room for the session: {error}")
+            else:
+                self._fork(zygote, child.number, child, descriptors)
+
+    def _fork(self, zygote: Zygote, number: int, child: Execution | SessionChild, descriptors: tuple[int, ...]) -> None:
+        zygote.running[number] = child
         try:
-            zygote.send(Fork(execution.number).pack(), execution.hand_over())
+            zygote.send(Fork(number).pack(), descriptors)
         except OSError as error:
             self._pool.lose(zygote, f"the worker process takes no order: {error}")
         else:
-            execution.forget_childs_ends()
+            child.forget_childs_ends()
             self._pool.count_child(zygote)
 
     def _make_spares(self) -> None:
@@ -278,7 +335,7 @@ class Supervisor:
                 except OSError:
                     return  # the next program will say so, if it cannot be run either
                 spares.append(execution)
-                self._fork(zygote, execution)
+                self._fork(zygote, execution.number, execution, execution.hand_over())
         for zygote in tuple(self._spares):
             if zygote.state is not State.READY:
                 for spare in self._spares.pop(zygote):
@@ -289,7 +346,7 @@ class Supervisor:
     def _seconds_to_next_check(self) -> float | None:
         moment = min((job.expiry for job in self._retries), default=self._pool.next_check())
         moment = min(moment, self._pool.next_check())
-        if self._waits_for_memory:
+        if self._waits_for_memory or self.sessions.waits_for_memory:
             moment = min(moment, time.monotonic() + _MEMORY_POLL_SECONDS)
         return None if moment == float("inf") else max(0.0, moment - time.monotonic())
 
@@ -313,6 +370,7 @@ class Supervisor:
                     occupant.kill(Status.CANCELLED)
         self._pool.close(reason)
         self._reactor.turn(0)  # takes in what was submitted before `_accepting` fell
+        self.sessions.close(reason)
         for job in (*self._retries, *self._queue):
             job.deliver(job.unrun(Status.CANCELLED, reason))
         self._targets.close()

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from dataclasses import dataclass
+from typing import Any
 
 from sandbox.result import Status
 from sandbox.wire import Ended
@@ -34,11 +35,23 @@ class Verdict:
 
 def read_report(data: bytes) -> Report | None:
     """Parses a child's report (after the start mark); None if it is absent or not one. Never raises."""
+    return check_report(parse_report(data))
+
+
+def parse_report(data: bytes) -> Any:
+    """What a line of JSON says; None if it is not JSON. Never raises."""
     try:
-        fields = json.loads(data)
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+def check_report(fields: Any) -> Report | None:
+    """The report that parsed JSON makes; None if it makes none. Never raises."""
+    try:
         status = Status(fields["status"])
         exc_type, exc_message, traceback = fields["exc_type"], fields["exc_message"], fields["traceback"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         return None
     if status not in _CLAIMS or not isinstance(traceback, str):
         return None

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
 from sandbox.inside import kernel, landlock, namespaces, seccomp
+from sandbox.inside.interrupts import Interrupts
 from sandbox.inside.seccomp import Boundary
 from sandbox.inside.syscalls import HERE
 from sandbox.wire import ORDER_BYTES, REPORT_READY, Order
@@ -132,20 +133,26 @@ def _lock_down(
 
 def _follow_orders() -> int:
     """Runs what is ordered, one program after the other in one namespace; returns the last one's exit code."""
+    read, pread, unpack = os.read, os.pread, Order.unpack
     write_report = _report_writer()
+    interrupts: Interrupts | None = None
     main = types.ModuleType("__main__")
     main.__dict__["__builtins__"] = builtins
     sys.modules["__main__"] = main
     code = 0
-    while packet := os.read(ORDERS_DESCRIPTOR, ORDER_BYTES):
-        order = Order.unpack(packet)
-        source = os.pread(PROGRAM_DESCRIPTOR, order.program_bytes, 0).decode("utf-8", "surrogatepass")
+    while packet := read(ORDERS_DESCRIPTOR, ORDER_BYTES):
+        order = unpack(packet)
+        source = pread(PROGRAM_DESCRIPTOR, order.program_bytes, 0).decode("utf-8", "surrogatepass")
         _grant_cpu_time(order)
         _seed(order.seed)
         if order.last:
             _serve_standard_input(order)
-        outcome = _run(source, PROGRAM_NAME if order.last else STEP_NAME.format(order.number), main)
-        write_report(outcome)
+            outcome = _run(source, PROGRAM_NAME, main, exec)
+        else:
+            interrupts = interrupts or Interrupts()
+            interrupts.forget()
+            outcome = _run(source, STEP_NAME.format(order.number), main, interrupts.execute)
+        write_report(order, outcome)
         code = outcome.exit_code
         if order.last:
             break
@@ -158,7 +165,8 @@ def _grant_cpu_time(order: Order) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (order.cpu_seconds, order.cpu_seconds + 1))
         return
     used = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = math.ceil(used.ru_utime + used.ru_stime) + order.cpu_seconds
+    # A second more: a step that is interrupted at its deadline gets a moment to end.
+    seconds = math.ceil(used.ru_utime + used.ru_stime) + order.cpu_seconds + 1
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
 
 
@@ -187,8 +195,8 @@ class _Outcome(NamedTuple):
     traceback: str
 
 
-def _run(source: str, name: str, main: types.ModuleType) -> _Outcome:
-    """Runs a program as `__main__`."""
+def _run(source: str, name: str, main: types.ModuleType, execute: Callable[..., None]) -> _Outcome:
+    """Runs a program as `__main__`, by `exec` or what stands for it."""
     flush = _flusher()
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     status, code = "syntax_error", 1
@@ -196,7 +204,7 @@ def _run(source: str, name: str, main: types.ModuleType) -> _Outcome:
     try:
         compiled = compile(source, name, "exec", dont_inherit=True)
         status = "runtime_error"
-        exec(compiled, main.__dict__)
+        execute(compiled, main.__dict__)
         status, code = "ok", 0
     except SystemExit as request:
         status, code = _exit_code(request)
@@ -270,17 +278,23 @@ def _keep_program_frames(summary: traceback.TracebackException) -> None:
         pending += [current.__cause__, current.__context__, *(current.exceptions or ())]
 
 
-def _report_writer() -> Callable[[_Outcome], None]:
+def _report_writer() -> Callable[[Order, _Outcome], None]:
     """A function that sends a report, with everything it needs bound now."""
-    write, dumps, descriptor = os.write, json.dumps, REPORT_DESCRIPTOR
+    write, dumps, descriptor, usage = os.write, json.dumps, REPORT_DESCRIPTOR, resource.getrusage
 
-    def write_report(outcome: _Outcome) -> None:
+    def write_report(order: Order, outcome: _Outcome) -> None:
         fields: dict[str, Any] = {
             "status": outcome.status,
             "exc_type": outcome.exc_type,
             "exc_message": outcome.exc_message,
             "traceback": outcome.traceback,
         }
+        if not order.last:  # nobody but the process itself can say what one of its steps has used
+            used = usage(resource.RUSAGE_SELF)
+            fields["step"] = order.number
+            fields["exit_code"] = outcome.exit_code
+            fields["user_us"], fields["system_us"] = round(used.ru_utime * 1e6), round(used.ru_stime * 1e6)
+            fields["max_rss_kb"] = used.ru_maxrss
         try:
             write(descriptor, dumps(fields).encode() + b"\n")
         except OSError:
