@@ -14,6 +14,7 @@ from typing import NamedTuple
 from tests.integration.sandbox.processes import eventually
 
 _LIMITS = {name: getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
+_UNSEEN = "unseen"
 _SETTLE_SECONDS = 0.3
 """After this whatever a sandbox prepares in advance is ready."""
 
@@ -51,7 +52,7 @@ class Watch:
         mark: text in the command line of every worker.
 
     Raises:
-        RuntimeError: no worker has the mark.
+        RuntimeError: no worker has the mark, or its state cannot be read.
     """
 
     def __init__(self, mark: str) -> None:
@@ -63,9 +64,9 @@ class Watch:
             "threads": threading.active_count,
             "scratch files": lambda: sum(1 for _ in _scratch_files()),
         }
-        self._workers = {each.pid: _state(each.pid) for each in processes().values() if self._is_worker(each)}
-        if not self._workers:
-            raise RuntimeError(f"no worker has {mark!r} in its command line")
+        self._workers = self._find_workers()
+        if not self._workers or any(_UNSEEN in state for state in self._workers.values()):
+            raise RuntimeError(f"cannot watch the processes with {mark!r} in their command lines: {self._workers}")
         self._before = {name: count() for name, count in self._counts.items()}
 
     def growth(self) -> list[str]:
@@ -78,7 +79,7 @@ class Watch:
         for pid, before in self._workers.items():
             if not eventually(lambda: _state(pid) == before):  # noqa: B023
                 grown.append(f"worker {pid}: {before} before, {_state(pid)} now")
-                self._workers = {each.pid: _state(each.pid) for each in processes().values() if self._is_worker(each)}
+                self._workers = self._find_workers()
                 break
         return grown
 
@@ -95,8 +96,9 @@ class Watch:
             and (each.pid in family or each.session in self._workers or self._mark in each.command_line)
         ]
 
-    def _is_worker(self, process: Process) -> bool:
-        return process.parent == os.getpid() and self._mark in process.command_line
+    def _find_workers(self) -> dict[int, dict[str, object]]:
+        """What the sandbox consists of while no program runs, with the state of each process."""
+        return {each.pid: _state(each.pid) for each in processes().values() if self._mark in each.command_line}
 
 
 def _scratch_files() -> Iterator[str]:
@@ -117,4 +119,4 @@ def _state(pid: int) -> dict[str, object]:
             "limits": {name: resource.prlimit(pid, number) for name, number in _LIMITS.items()},
         }
     except OSError as error:
-        return {"gone": str(error)}
+        return {_UNSEEN: str(error)}
