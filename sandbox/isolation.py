@@ -51,10 +51,8 @@ def claimed(hello: dict[str, Any]) -> Isolation:
     )
 
 
-def objection(level: Level, probed: Result) -> str | None:
-    """Why the escape probes speak against a level; None if they don't. They are not needed for level 0."""
-    if level is Level.LIMITS:
-        return None
+def objection(probed: Result) -> str | None:
+    """Why the escape probes speak against a level; None if they don't."""
     if probed.status is not Status.OK:
         return (
             f"the escape probes ended with {probed.status}: {probed.error_line or probed.stderr.strip() or 'no word'}"
@@ -67,11 +65,16 @@ def refusal(level: Level, shortfalls: Sequence[str], min_level: Level, allow_ins
     """Why programs must not run at this level, and what to do about it; None if they may."""
     because = "; ".join(shortfalls)
     if level < min_level:
-        remedy = _REMEDIES.get(min_level, REMEDY)
-        return f"isolation level {min_level:d} ({min_level.name.lower()}) is asked for, but not to be had: {because}. {remedy}"
+        asked = f"isolation level {min_level:d} ({min_level.name.lower()}) is asked for, but not to be had"
+        return f"{asked}: {because}. {remedy(min_level)}"
     if level is Level.LIMITS and not allow_insecure:
         return f"this machine gives isolation level 0, which confines nothing: {because}. {REMEDY}"
     return None
+
+
+def remedy(level: Level) -> str:
+    """What gives a machine this level."""
+    return _REMEDIES.get(level, REMEDY)
 
 
 @dataclass(slots=True)

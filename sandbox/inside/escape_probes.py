@@ -16,7 +16,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 FILTERED, CONFINED, NAMESPACED = 1, 2, 3
 _PTRACE, _UNSHARE = {"x86_64": (101, 272), "aarch64": (117, 97)}.get(os.uname().machine, (-1, -1))
 _IO_URING_SETUP = 425
-_PTRACE_ATTACH, _CLONE_NEWUSER = 16, 0x10000000
+_CLONE_NEWUSER = 0x10000000
+_PTRACE_SEIZE = 0x4206
+"""Unlike PTRACE_ATTACH it does not stop the process, should it succeed."""
 
 
 def _raw(number: int, *arguments: int) -> None:
@@ -60,7 +62,7 @@ def _meet_others() -> None:
 
 
 def main(level: int, canary: str, port: int, supervisor: int, scratch: tuple[int, int]) -> None:
-    """Prints which attempts got through, as JSON.
+    """Prints which attempts failed (`held`) and which got through, by name, as JSON.
 
     Args:
         level: which level's promises to try; 1 to 3.
@@ -80,7 +82,7 @@ def main(level: int, canary: str, port: int, supervisor: int, scratch: tuple[int
         "fork": _fork,
         "execute a program": lambda: os.posix_spawn("/bin/true", ["true"], {}),
         "signal the supervisor": lambda: os.kill(supervisor, 0),
-        "trace a process (ptrace)": lambda: _raw(_PTRACE, _PTRACE_ATTACH, supervisor, 0, 0),
+        "trace a process (ptrace)": lambda: _raw(_PTRACE, _PTRACE_SEIZE, supervisor, 0, 0),
         "use io_uring": lambda: _raw(_IO_URING_SETUP, 1, 0),
         "enter a user namespace": lambda: _raw(_UNSHARE, _CLONE_NEWUSER),
         "raise a resource limit": _raise_limit,
@@ -99,13 +101,12 @@ def main(level: int, canary: str, port: int, supervisor: int, scratch: tuple[int
             "fill this machine's disk or memory with files": lambda: _exceed(scratch),
             "meet other processes": _meet_others,
         }
-    through = []
+    outcomes: dict[str, list[str]] = {"held": [], "through": []}
     for name, probe in probes.items():
         try:
             probe()
-        except OSError:
-            continue
-        except ValueError:
-            continue  # what setrlimit raises when the kernel refuses
-        through.append(name)
-    sys.stdout.write(json.dumps({"tried": len(probes), "through": through}))
+        except (OSError, ValueError):  # ValueError is what setrlimit raises when the kernel refuses
+            outcomes["held"].append(name)
+        else:
+            outcomes["through"].append(name)
+    sys.stdout.write(json.dumps(outcomes))
