@@ -17,6 +17,8 @@ _OPENAT2 = 437
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x02, 0x04, 0x08
 _RESOLVE = _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_SYMLINKS | _RESOLVE_BENEATH
 
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
@@ -42,6 +44,12 @@ def check_compatible(names: Collection[str]) -> None:
         for parent in PurePosixPath(name).parents:
             if str(parent) in names:
                 raise ValueError(f"{str(parent)!r} is a file, so {name!r} cannot lie below it")
+
+
+def space_of(files: Mapping[str, bytes]) -> tuple[int, int]:
+    """What files take of a scratch file system: bytes, in whole pages, and the number of files and directories."""
+    directories = {parent for name in files for parent in PurePosixPath(name).parents[:-1]}
+    return sum(-(-len(content) // _PAGE) * _PAGE for content in files.values()), len(files) + len(directories)
 
 
 def write_files(directory: int, files: Mapping[str, bytes]) -> None:

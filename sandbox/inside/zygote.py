@@ -141,14 +141,16 @@ def _lock_down(settings: Settings) -> tuple[child.Confinement, dict[str, Any]]:
 
 
 def _usable_landlock(boundary: Boundary) -> tuple[int, list[str]]:
-    """Landlock's version, 0 if it is not to be used, and what is to be said about that.
+    """Landlock's version, 0 if it is not used, and what programs go without for that.
 
     Raises:
         LevelUnavailable: the level is made of nothing else.
     """
+    if boundary < Boundary.LANDLOCK:
+        return 0, ["programs have no files"] if boundary is Boundary.FILTER else []
     abi = landlock.abi_version()
-    if boundary < Boundary.LANDLOCK or abi >= landlock.MINIMUM_ABI:
-        return (abi if boundary >= Boundary.LANDLOCK else 0), []
+    if abi >= landlock.MINIMUM_ABI:
+        return abi, []
     shortfall = f"Landlock version {landlock.MINIMUM_ABI} is needed, the kernel offers {abi or 'none'}"
     if boundary is Boundary.LANDLOCK:
         raise LevelUnavailable(shortfall)
