@@ -164,7 +164,7 @@ class Zygote:
         """Whether somebody has stopped it (SIGSTOP, a debugger) or killed it: it will not answer, however long we wait."""
         try:
             state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             return True
         return state in "TtZX"
 

@@ -265,6 +265,9 @@ class ZygotePool:
             self._step_down(zygote, fields["unavailable"])
             return
         self._claims[zygote] = isolation.claimed(fields)
+        if zygote.level is Level.LIMITS:
+            self._grant(zygote)  # it promises nothing that could be probed
+            return
         zygote.state = State.PROBED
         request = self._targets.request(zygote.level, self._options.zygote.limits)
         self._events.probe(zygote, request, lambda result: self._on_probed(zygote, result))
@@ -272,10 +275,14 @@ class ZygotePool:
     def _on_probed(self, zygote: Zygote, result: Result) -> None:
         if zygote.state is not State.PROBED:
             return
-        objection = isolation.objection(zygote.level, result)
+        objection = isolation.objection(result)
         if objection is not None:
             self._step_down(zygote, objection)
-            return
+        else:
+            self._grant(zygote)
+
+    def _grant(self, zygote: Zygote) -> None:
+        """Puts a zygote whose level holds into service, if its level is enough."""
         refusal = self._refusal(zygote.level)
         if refusal is not None:
             self.lose(zygote, refusal)

@@ -71,5 +71,5 @@ def is_alive(pid: int) -> bool:
     """Whether a process exists and is more than an entry that its parent has not read yet."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
