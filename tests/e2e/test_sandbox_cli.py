@@ -126,6 +126,7 @@ def test_our_standard_input_can_be_the_program_s(tmp_path):
         (("run", "ok.py", "--memory", "0"), "--memory"),
         (("run", "ok.py", "--memory", "99999999"), "memory_budget"),
         (("run", "ok.py", "--min-level", "9"), "min_level is 9"),
+        (("run", "ok.py", "--min-level", "3", "--max-level", "2"), "above max_level"),
         (("run", "ok.py", "--file", "../up=ok.py"), "'../up'"),
         (("run", "ok.py", "--file", "absent"), "absent cannot be read"),
         (("run", "ok.py", "--file", "large"), "files and input have 17825792 bytes"),
@@ -150,16 +151,53 @@ def test_bad_input_is_refused_with_code_2(tmp_path, arguments, words):
     assert "Traceback" not in err
 
 
-def test_check_says_what_level_there_is(tmp_path):
+def test_check_says_what_level_there_is_and_what_was_tried(tmp_path):
     code, out, err = thor(tmp_path, "check")
     assert (code, err) == (0, "")
     assert re.search(rb"level +[2-4] \(\w+\)", out)
+    assert re.search(rb"held +connect by TCP", out)
     code, out, _ = thor(tmp_path, "check", "--json")
     found = json.loads(out)
     assert code == 0
-    assert found["met"] is True
-    assert found["level"] >= found["required"] == 2
+    assert found["suffices"] is True
+    assert found["level"] >= 2
     assert {field.name for field in fields(Isolation)} < set(found)
+    assert len(found["escapes"]) > 10
+    assert not any(found["escapes"].values())
+
+
+def on_a_kernel_without_landlock(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    script = (
+        "from tests.integration.sandbox.masking import NO_LANDLOCK, NO_NAMESPACES, install; "
+        f"install(NO_LANDLOCK | NO_NAMESPACES); from thor_ray.cli import main; main({['sandbox', *arguments]!r})"
+    )
+    command = [sys.executable, "-c", script]
+    environment = {**ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_machine_that_confines_too_little_fails_the_check_and_runs_nothing(tmp_path):
+    done = on_a_kernel_without_landlock("check", "--json")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["level"], found["suffices"]) == (1, 1, False)
+    assert any("Landlock" in shortfall for shortfall in found["shortfalls"])
+    assert "Linux 6.2" in found["remedy"]
+    done = on_a_kernel_without_landlock("check")
+    assert done.returncode == 1
+    assert re.search(r"level +1 \(filtered\), too low", done.stdout)
+    (tmp_path / "program.py").write_text("print(1)")
+    for arguments in (("run", str(tmp_path / "program.py")), ("serve", "--port", "0")):
+        done = on_a_kernel_without_landlock(*arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "isolation level 2 (confined) is asked for, but not to be had" in done.stderr
+        assert "Traceback" not in done.stderr
+    done = on_a_kernel_without_landlock("run", str(tmp_path / "program.py"), "--min-level", "1")
+    assert (done.returncode, done.stdout) == (0, "1\n")
+
+
+def test_the_isolation_can_be_chosen(tmp_path):
+    code, result = run_as_json(tmp_path, "print(1)", "--max-level", "2")
+    assert (code, result["isolation"]["level"]) == (0, 2)
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path):

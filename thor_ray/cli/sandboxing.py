@@ -13,6 +13,7 @@ from thor_ray.errors import UserError
 
 if TYPE_CHECKING:
     from sandbox import Isolation, Result
+    from sandbox.examination import Examination
 
 MEBIBYTE: Final = 2**20
 STANDARD_INPUT: Final = "-"
@@ -22,6 +23,7 @@ app = typer.Typer(no_args_is_help=True, help="Run programs that nobody has read:
 MinLevel = Annotated[
     int, typer.Option(help="The least isolation to run under; `thor sandbox check` says what there is.")
 ]
+MaxLevel = Annotated[int, typer.Option(help="The most isolation to try; the highest that there is up to it is taken.")]
 AllowInsecure = Annotated[
     bool, typer.Option("--allow-insecure", help="Run at level 0, which does not confine: for programs you trust.")
 ]
@@ -45,6 +47,7 @@ def run(
         typer.Option(metavar="NAME", help="File to bring back from its directory to here; may be repeated."),
     ] = None,
     min_level: MinLevel = 2,
+    max_level: MaxLevel = 4,
     allow_insecure: AllowInsecure = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole result as JSON; files in base64.")] = False,
 ) -> None:
@@ -63,7 +66,10 @@ def run(
             stdin=b"" if stdin is None else _read(stdin),
         )
         limits = Limits(memory_bytes=memory * MEBIBYTE)
-        with Sandbox(workers=1, limits=limits, min_level=min_level, allow_insecure=allow_insecure) as sandbox:
+        sandbox = Sandbox(
+            workers=1, limits=limits, min_level=min_level, max_level=max_level, allow_insecure=allow_insecure
+        )
+        with sandbox:
             (result,) = sandbox.run_batch([request])
     except ValueError as error:
         raise UserError(str(error), "`thor sandbox run --help` says what can be given") from error
@@ -79,19 +85,18 @@ def run(
 @app.command()
 def check(as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False) -> None:
     """Say how well this machine confines programs, as tried out just now, and why not better. Code 1 if not well enough."""
-    from sandbox import Level, Sandbox
-    from sandbox.isolation import REMEDY
+    from sandbox.examination import examine
 
-    with Sandbox(workers=1, preload=(), min_level=Level.LIMITS, allow_insecure=True) as sandbox:
-        isolation = sandbox.isolation
-    met = isolation.level >= Level.CONFINED
-    remedy = "" if met else REMEDY
+    try:
+        found = examine()
+    except ValueError as error:
+        raise UserError(str(error)) from error
     if as_json:
-        found = asdict(isolation) | {"required": int(Level.CONFINED), "met": met, "remedy": remedy}
-        typer.echo(json.dumps(found, indent=2))
+        verdict = {"suffices": found.suffices, "remedy": found.remedy}
+        typer.echo(json.dumps(asdict(found.isolation) | {"escapes": found.escapes} | verdict, indent=2))
     else:
-        _print_isolation(isolation, remedy)
-    if not met:
+        _print_examination(found)
+    if not found.suffices:
         raise typer.Exit(1)
 
 
@@ -115,6 +120,7 @@ def serve(
     queue: Annotated[int, typer.Option(help="Requests that may run or wait; one too many gets 429.")] = 1000,
     grace: Annotated[float, typer.Option(help="Seconds that programs may go on when the server is to stop.")] = 20.0,
     min_level: MinLevel = 2,
+    max_level: MaxLevel = 4,
     allow_insecure: AllowInsecure = False,
 ) -> None:
     """Serve the sandbox over HTTP with SandboxFusion's POST /run_code. SIGTERM and Ctrl-C end it gracefully."""
@@ -125,7 +131,9 @@ def serve(
     try:
         options = ServerOptions(host, port, token, queue, grace)
         limits = server_limits(memory and memory * MEBIBYTE)
-        sandbox = Sandbox(workers=workers, limits=limits, min_level=min_level, allow_insecure=allow_insecure)
+        sandbox = Sandbox(
+            workers=workers, limits=limits, min_level=min_level, max_level=max_level, allow_insecure=allow_insecure
+        )
     except (CannotServe, ValueError) as error:
         raise UserError(str(error)) from error
 
@@ -191,24 +199,27 @@ def _print_result(result: "Result") -> bool:
     return not result.files_refused
 
 
-def _print_isolation(isolation: "Isolation", remedy: str) -> None:
+def _print_examination(found: "Examination") -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    isolation = found.isolation
     table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="bold")
+    table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     rows = [
-        ("level", _level(isolation)),
+        ("level", _level(isolation) + ("" if found.suffices else ", too low for programs that nobody has read")),
         ("Landlock", f"ABI {isolation.landlock_abi}" if isolation.landlock_abi else "none"),
         ("seccomp", isolation.seccomp or "none"),
+        ("namespaces", "of its own" if isolation.namespaces else "none"),
         ("user", str(isolation.user_id)),
+        *(("got through" if through else "held", attempt) for attempt, through in found.escapes.items()),
         *(("why not higher", shortfall) for shortfall in isolation.shortfalls),
-        *([("what to do", remedy)] if remedy else []),
+        *([("for the next level", found.remedy)] if found.remedy else []),
     ]
-    for name, found in rows:
-        table.add_row(name, Text(found))
+    for name, value in rows:
+        table.add_row(name, Text(value))
     Console().print(table)
 
 
