@@ -16,6 +16,7 @@ from typing import Protocol
 from sandbox.capture import HeadTailCapture
 from sandbox.job import Job
 from sandbox.limits import Limits, cpu_seconds
+from sandbox.pipes import one_way_pipe
 from sandbox.reactor import Reactor
 from sandbox.result import Isolation, Result, Status
 from sandbox.scratch import Scratch
@@ -89,15 +90,15 @@ class Execution:
         """
         try:
             self._program = os.memfd_create("program", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-            orders, self._orders = _pipe(os.O_CLOEXEC)
+            orders, self._orders = one_way_pipe(os.O_CLOEXEC)
             self._childs_ends = [orders]
             for capture in (self._stdout, self._stderr):
-                read, write = _pipe(os.O_CLOEXEC)
+                read, write = one_way_pipe(os.O_CLOEXEC)
                 self._childs_ends.append(write)
                 os.set_blocking(read, False)
                 self._open[read] = capture
                 self._reactor.watch(read, self._reader(read, capture))
-            self._report, report = _pipe(os.O_CLOEXEC | os.O_NONBLOCK)
+            self._report, report = one_way_pipe(os.O_CLOEXEC | os.O_NONBLOCK)
             self._childs_ends.append(report)
         except OSError:
             self.release()
@@ -321,17 +322,6 @@ class Execution:
             return os.read(self._report, _CHUNK)
         except BlockingIOError:
             return b""
-
-
-def _pipe(flags: int) -> tuple[int, int]:
-    """A pipe that its holders cannot open a second time.
-
-    By `/proc/self/fd` a program could turn a pipe around: take its mark of being ready back out of the report, or leave
-    something in the orders, and so pass its failure off as ours.
-    """
-    read, write = os.pipe2(flags)
-    os.fchmod(read, 0)  # of both ends; no child has a privilege to ignore it or a system call to undo it
-    return read, write
 
 
 def _fill(descriptor: int, *contents: bytes) -> None:

@@ -146,10 +146,12 @@ def _follow_orders() -> int:
         _grant_cpu_time(order)
         _seed(order.seed)
         if order.last:
-            _serve_standard_input(order)
+            _serve_standard_input(order.program_bytes)
             outcome = _run(source, PROGRAM_NAME, main, exec)
         else:
-            interrupts = interrupts or Interrupts()
+            if interrupts is None:
+                interrupts = Interrupts()
+                _serve_standard_input(os.fstat(PROGRAM_DESCRIPTOR).st_size)  # nothing
             interrupts.forget()
             outcome = _run(source, STEP_NAME.format(order.number), main, interrupts.execute)
         write_report(order, outcome)
@@ -170,10 +172,13 @@ def _grant_cpu_time(order: Order) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
 
 
-def _serve_standard_input(order: Order) -> None:
-    """What follows the program in its file is its standard input."""
+def _serve_standard_input(start: int) -> None:
+    """What lies in the program's file from `start` on is its standard input.
+
+    The zygote's own, which every child inherits, is one open file for all of them: they could talk through its flags.
+    """
     os.dup2(PROGRAM_DESCRIPTOR, 0)
-    os.lseek(0, order.program_bytes, os.SEEK_SET)
+    os.lseek(0, start, os.SEEK_SET)
 
 
 def _seed(seed: int) -> None:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from sandbox.execution import CHECK_SECONDS, PATIENCE_SECONDS
 from sandbox.limits import KIB, Limits
+from sandbox.pipes import one_way_pipe
 from sandbox.result import Isolation
 from sandbox.scratch import Scratch
 from sandbox.sessions.exchange import Exchange
@@ -86,7 +87,7 @@ class SessionChild:
         self._program, for_child = _program_file(limits.program_bytes)
         self._held.append(self._program)
         self._childs_ends.append(for_child)
-        orders, self._orders = os.pipe2(os.O_CLOEXEC)
+        orders, self._orders = one_way_pipe(os.O_CLOEXEC)
         self._childs_ends.append(orders)
         self._held.append(self._orders)
         self._stdout, self._stderr, self._report = (self._open_pipe() for _ in range(3))
@@ -99,7 +100,7 @@ class SessionChild:
         self._unfinished = {self._stdout, self._stderr, self._report}
 
     def _open_pipe(self) -> int:
-        read, write = os.pipe2(os.O_CLOEXEC)
+        read, write = one_way_pipe(os.O_CLOEXEC)
         self._held.append(read)
         self._childs_ends.append(write)
         os.set_blocking(read, False)
