@@ -259,7 +259,11 @@ class ZygotePool:
         """Lets the escape probes loose in a zygote that has just said hello."""
         fields = json.loads(hello.json)
         if "error" in fields:
-            self.lose(zygote, f"the preload failed with {fields['error']}; install the library or change `preload`")
+            reason = f"the preload failed with {fields['error']}; install the library or change `preload`"
+            if zygote.level is Level.NAMESPACED:
+                self._step_down(zygote, reason)  # in there even root reads only what its user owns or all may read
+            else:
+                self.lose(zygote, reason)
             return
         if "unavailable" in fields:
             self._step_down(zygote, fields["unavailable"])

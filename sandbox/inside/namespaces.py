@@ -150,8 +150,12 @@ def _identities() -> dict[str, str]:
 
 
 def _write(path: str, text: str) -> None:
-    with open(path, "w") as file:
-        file.write(text)
+    try:
+        with open(path, "w") as file:
+            file.write(text)
+    except OSError as error:
+        error.filename = path
+        raise
 
 
 def _has_ended(pidfd: int) -> bool:
