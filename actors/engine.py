@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import torch
 
-from actors.generation import EngineError, Generation, GenerationRequest, StopCause
+from actors.generation import EngineError, Generation, GenerationRequest, OnTokens, StopCause
 from thor_ray.weights import Payload, WeightManifest, WeightReceipt, WeightTransferError, combined_checksum
 
 ENVIRONMENT: Final = {
@@ -77,7 +77,7 @@ class VllmEngine:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         self._sampling_params = SamplingParams
-        self._final_only = RequestOutputKind.FINAL_ONLY
+        self._final_only, self._cumulative = RequestOutputKind.FINAL_ONLY, RequestOutputKind.CUMULATIVE
         self._version = 0
         self._request_numbers = itertools.count()
         self._tokens_by_stop: dict[tuple[str, ...], list[int]] = {(): []}
@@ -91,7 +91,7 @@ class VllmEngine:
         """Version of the weights that serve requests now."""
         return self._version
 
-    async def generate(self, request: GenerationRequest) -> Generation:
+    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
         """Samples one continuation; see `Engine.generate`. Cancelling the call aborts the request."""
         version = self._version
         params = self._sampling_params(
@@ -107,10 +107,10 @@ class VllmEngine:
             flat_logprobs=True,
             detokenize=bool(request.stop),
             skip_special_tokens=False,
-            output_kind=self._final_only,
+            output_kind=self._cumulative if on_tokens else self._final_only,
             skip_clone=True,
         )
-        output = await self._final_output(request.ids, params)
+        output = await self._final_output(request.ids, params, on_tokens)
         completion = output.outputs[0]
         return Generation(
             ids=tuple(completion.token_ids),
@@ -183,7 +183,7 @@ class VllmEngine:
             self._tokens_by_stop[stop] = [token for token, text in texts if any(string in text for string in stop)]
         return self._tokens_by_stop[stop]
 
-    async def _final_output(self, ids: Sequence[int], params: Any) -> Any:
+    async def _final_output(self, ids: Sequence[int], params: Any, on_tokens: OnTokens | None = None) -> Any:
         from vllm.v1.engine.exceptions import EngineDeadError
 
         prompt = {"type": "token", "prompt_token_ids": list(ids)}
@@ -191,11 +191,14 @@ class VllmEngine:
             raise EngineError("the engine is closed")
         if not self._serves_one_version:
             raise EngineError("the weights are being updated, or their last update failed: update them again first")
-        output = None
+        output, shown = None, 0
         self._in_flight += 1
         try:
-            async for final in self._engine.generate(prompt, params, f"r{next(self._request_numbers)}"):
-                output = final
+            async for output in self._engine.generate(prompt, params, f"r{next(self._request_numbers)}"):
+                if on_tokens is not None:
+                    sampled = output.outputs[0].token_ids
+                    on_tokens(sampled[shown:])
+                    shown = len(sampled)
         except EngineDeadError as error:
             raise EngineError("the vLLM engine process has died; its last lines are in this actor's log") from error
         except ValueError as error:

@@ -5,7 +5,7 @@ in tests of the machines themselves, on scripted tokens.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -68,6 +68,10 @@ class Generation:
     cached_tokens: int = 0
 
 
+OnTokens = Callable[[Sequence[int]], None]
+"""Is given newly sampled tokens as they come. May be given some that lie after a stop string and are taken back in the end."""
+
+
 class EngineError(RuntimeError):
     """The engine is dead, or refused a request. The message says which and what to do."""
 
@@ -79,8 +83,12 @@ class Engine(Protocol):
     def version(self) -> int:
         """Version of the weights that serve requests now."""
 
-    async def generate(self, request: GenerationRequest) -> Generation:
+    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
         """Samples one continuation.
+
+        Args:
+            request: What to continue, and how.
+            on_tokens: Who wants to see the tokens as they come.
 
         Raises:
             EngineError: the engine is dead or the request does not fit it.

@@ -15,6 +15,7 @@ import sandbox
 from actors.codec import TokenizerCodec
 from actors.engine import EngineSettings, VllmEngine
 from actors.generation import EngineError, GenerationRequest
+from actors.live import LiveEvent
 from actors.sampler import RolloutSettings, TrajectorySampler
 from thor_ray.config import Recipe, SamplingConfig
 from thor_ray.grading import GraderPool
@@ -77,6 +78,14 @@ class RolloutActor:
             return await self._sampler.sample_group(
                 problem, group_size=group_size, settings=settings, seed=seed, uid=uid
             )
+
+    async def watch_solution(
+        self, problem: Problem, settings: RolloutSettings, seed: int, uid: str
+    ) -> AsyncIterator[LiveEvent]:
+        """Samples one trajectory and tells what happens; see `TrajectorySampler.watch_solution`."""
+        with self._in_flight():
+            async for event in self._sampler.watch_solution(problem, settings=settings, seed=seed, uid=uid):
+                yield event
 
     async def continue_step(
         self,

@@ -7,15 +7,16 @@ execution or grading is our failure and gives no reward (invariant 4).
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Protocol, TypeVar
 
 import sandbox
 from actors.codec import Codec
-from actors.episode import Episode, EpisodeLimits, Execute, Finished, Generate, reasoning_text
+from actors.episode import ACTION_STOP, Episode, EpisodeLimits, Execute, Finished, Generate, reasoning_text
 from actors.execution import INFRA_TEXT, to_execution_result
-from actors.generation import Engine, Generation, GenerationRequest, derive_seed
+from actors.generation import Engine, Generation, GenerationRequest, OnTokens, derive_seed
+from actors.live import Done, Executed, LiveEvent, Sampled
 from thor_ray.config import CorrectionConfig, Recipe, SamplingConfig
 from thor_ray.dialogue import render_prompt
 from thor_ray.grading import Grade, GradeStatus
@@ -183,6 +184,25 @@ class TrajectorySampler:
         )
         return Group(uid, GroupKind.STEP, parent.problem_id, trajectories)
 
+    async def watch_solution(
+        self, problem: Problem, *, settings: RolloutSettings, seed: int, uid: str
+    ) -> AsyncIterator[LiveEvent]:
+        """Samples one trajectory, ungraded, and tells what happens as it happens; the last event holds the trajectory.
+
+        It is the one that `sample_group` samples first under the same arguments.
+        """
+        prompt = self._codec.encode(render_prompt(settings.template, problem.question))
+        episode = Episode(TrajectoryBuilder(f"{uid}/0", problem.id, prompt), self._codec, settings.limits())
+        events: asyncio.Queue[LiveEvent | None] = asyncio.Queue()
+        playing = asyncio.create_task(self._play(episode, settings, seed, events.put_nowait))
+        playing.add_done_callback(lambda _: events.put_nowait(None))
+        try:
+            while (event := await events.get()) is not None:
+                yield event
+            yield Done(episode.builder.finish(playing.result()))
+        finally:
+            playing.cancel()
+
     async def sample_text(
         self, prompts: Sequence[str], *, sampling: SamplingConfig, seed: int, stop: tuple[str, ...] = ()
     ) -> list[str]:
@@ -214,7 +234,13 @@ class TrajectorySampler:
         episode.builder.cost.grade_seconds += time.perf_counter() - started
         return episode.builder.finish(reason, grade.extracted, grade.status.value, grade.reward)
 
-    async def _play(self, episode: Episode, settings: RolloutSettings, seed: int) -> FinishReason:
+    async def _play(
+        self,
+        episode: Episode,
+        settings: RolloutSettings,
+        seed: int,
+        watch: Callable[[LiveEvent], None] | None = None,
+    ) -> FinishReason:
         builder, sampling = episode.builder, settings.sampling
         turn = 0
         while True:
@@ -227,21 +253,26 @@ class TrajectorySampler:
                     )
                     started = time.perf_counter()
                     try:
-                        generation = await _within(settings.deadline_seconds, self._generate(request))
+                        on_tokens = watch and _shown_to(watch, in_action=stop == ACTION_STOP)
+                        generation = await _within(settings.deadline_seconds, self._generate(request, on_tokens))
                     except TimeoutError:
                         episode.abort()
                     else:
                         builder.cost.llm_seconds += time.perf_counter() - started
                         episode.on_generation(generation)
                 case Execute(code=code):
-                    episode.on_execution(await self._execute(code, settings, turn_seed))
+                    result = await self._execute(code, settings, turn_seed)
+                    discarded = builder.cost.discarded_tokens
+                    episode.on_execution(result)
+                    if watch is not None:
+                        watch(Executed(code, result, builder.cost.discarded_tokens - discarded))
                 case Finished(reason=reason):
                     self.stats.trajectories += 1
                     self.stats.aborted += reason is FinishReason.ABORTED
                     return reason
 
-    async def _generate(self, request: GenerationRequest) -> Generation:
-        generation = await self._engine.generate(request)
+    async def _generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
+        generation = await self._engine.generate(request, on_tokens)
         self.stats.requests += 1
         self.stats.prompt_tokens += len(request.ids)
         self.stats.cached_tokens += generation.cached_tokens
@@ -274,6 +305,18 @@ def execution_reward(result: ExecutionResult | None) -> float | None:
     if result is None or result.status is ExecutionStatus.INFRA_ERROR:
         return None
     return 1.0 if result.status is ExecutionStatus.OK else 0.0
+
+
+def _shown_to(watch: Callable[[LiveEvent], None], in_action: bool) -> OnTokens:
+    """Tells a watcher of the tokens of one request."""
+    begins = True
+
+    def on_tokens(ids: Sequence[int]) -> None:
+        nonlocal begins
+        watch(Sampled(tuple(ids), begins, in_action))
+        begins = False
+
+    return on_tokens
 
 
 async def _within(seconds: float, awaitable: Awaitable[T]) -> T:

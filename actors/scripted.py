@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from actors.codec import Codec
-from actors.generation import Generation, GenerationRequest, StopCause
+from actors.generation import Generation, GenerationRequest, OnTokens, StopCause
 from thor_ray.weights import Payload, WeightManifest, WeightReceipt, WeightTransferError, checksum, combined_checksum
 
 Script = Callable[[GenerationRequest], Iterable[int]]
@@ -63,13 +63,17 @@ class ScriptedEngine:
         """Version of the last weights received."""
         return self._version
 
-    async def generate(self, request: GenerationRequest) -> Generation:
+    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
         """Plays on; see `Engine.generate`."""
         self.requests.append(request)
         version = self._version
         await asyncio.sleep(self._seconds)
         tokens = iter(self._script(request))
-        return play_script(tokens, request.stop, request.max_new_tokens, self._codec, self._end_id, version)
+        played = play_script(tokens, request.stop, request.max_new_tokens, self._codec, self._end_id, version)
+        if on_tokens is not None:
+            for token in played.ids:
+                on_tokens([token])
+        return played
 
     async def probe_log_probs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         """The same log-probs that generation reports; see `Engine.probe_log_probs`."""

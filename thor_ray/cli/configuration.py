@@ -62,10 +62,12 @@ def schema_rows(tree: dict[str, Any]) -> list[tuple[str, str, str, str]]:
         rows = []
         for name, field in section["properties"].items():
             default = defaults.get(name, field.get("default"))
-            if (reference := field.get("$ref")) is not None:
-                rows += walk(definitions[reference.rpartition("/")[2]], default or {}, f"{prefix}{name}.")
+            target = definitions.get(field.get("$ref", "").rpartition("/")[2], {})
+            if "properties" in target:
+                rows += walk(target, default or {}, f"{prefix}{name}.")
             else:
-                rows.append((prefix + name, json.dumps(default), _allowed(field), field.get("description", "")))
+                meaning = field.get("description", "")
+                rows.append((prefix + name, json.dumps(default), _allowed({**target, **field}), meaning))
         return rows
 
     return walk(tree, {}, "")

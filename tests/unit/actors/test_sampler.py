@@ -10,11 +10,12 @@ import pytest
 
 import sandbox
 from actors.codec import TokenizerCodec
-from actors.generation import Generation, GenerationRequest, derive_seed
+from actors.generation import Generation, GenerationRequest, OnTokens, derive_seed
+from actors.live import Done, Sampled
 from actors.sampler import RolloutSettings, TrajectorySampler, execution_reward
 from actors.scripted import ScriptedEngine
 from thor_ray.config import CorrectionConfig, SamplingConfig
-from thor_ray.dialogue import render_action
+from thor_ray.dialogue import render_action, render_observation
 from thor_ray.grading import Grade, GraderPool, GradeStatus
 from thor_ray.problems.problem import Problem
 from thor_ray.trajectory import ExecutionResult, ExecutionStatus, FinishReason, Group, GroupKind
@@ -219,7 +220,7 @@ class Hanging:
 
     version = 0
 
-    async def generate(self, request: GenerationRequest) -> Generation:
+    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -254,6 +255,36 @@ async def test_self_correction_is_played_through(bench: Bench) -> None:
     [trajectory] = group.trajectories
     assert [attempt.code for attempt in trajectory.discarded] == ["print(a)", "print(b)"]
     assert (trajectory.calls, trajectory.successful_calls, trajectory.reward) == (1, 1, 1.0)
+
+
+async def test_who_watches_sees_the_tokens_programs_and_corrections_of_the_same_trajectory(bench: Bench) -> None:
+    written = [act("Compute.", "print(a)"), render_action("print(3 + 4)"), "So \\boxed{7}."]
+    settings = replace(SETTINGS, correction=CorrectionConfig(attempts=4, suffix_tokens=0))
+
+    def sampler() -> TrajectorySampler:
+        stream = iter([*(token for text in written for token in bench.codec.encode(text)), bench.end_id])
+        engine = ScriptedEngine(bench.codec, bench.end_id, lambda request: stream)
+        return TrajectorySampler(engine, bench.codec, bench.box, bench.grader)
+
+    problem = Problem("p", "What?", "7", "t")
+    events = [event async for event in sampler().watch_solution(problem, settings=settings, seed=0, uid="g")]
+    group = await sampler().sample_group(problem, group_size=1, settings=settings, seed=0, uid="g")
+    done = events.pop()
+    assert isinstance(done, Done)
+    assert done.trajectory.ids == group.trajectories[0].ids
+    ids: list[int] = []
+    programs = []
+    for event in events:
+        assert not isinstance(event, Done)
+        if isinstance(event, Sampled):
+            ids += event.ids
+        else:
+            programs.append(event.code)
+            del ids[len(ids) - event.discarded_tokens :]
+            if not event.discarded_tokens:
+                ids += bench.codec.encode(render_observation(event.result.text))
+    assert programs == ["print(a)", "print(3 + 4)"]
+    assert tuple(ids) == done.trajectory.ids[done.trajectory.prompt_length :]
 
 
 async def test_requests_have_seeds_of_their_own_that_repeat(bench: Bench) -> None:
