@@ -30,7 +30,8 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
     """The sandbox was closed, or the caller cancelled, before the program ended."""
     SANDBOX_ERROR = "sandbox_error"
-    """The sandbox's own fault, and a second attempt failed or did not fit into the call's time. Says nothing about the program: never a reward."""
+    """The sandbox's own fault, and a second attempt failed or did not fit into the call's time; or a session's state could not
+    be rebuilt, so that the step did not run. Says nothing about the program: never a reward."""
 
 
 class SessionState(StrEnum):

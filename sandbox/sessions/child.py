@@ -131,9 +131,11 @@ class SessionChild:
         Raises:
             OSError: it is dead.
         """
-        os.pwrite(self._program, program, 0)
-        os.write(self._orders, order.pack())
-        self.send_signal(signal.SIGCONT)
+        try:
+            os.pwrite(self._program, program, 0)
+            os.write(self._orders, order.pack())
+        finally:  # if it cannot take the order, it has to get on to its end
+            self.send_signal(signal.SIGCONT)
 
     def suspend(self) -> None:
         """Stops the process until the next order: threads that a step has left behind use neither processor nor files."""

@@ -355,15 +355,13 @@ class Conversation:
 
     def _give_state_up(self) -> SessionState:
         """Replaces the process; what made the state before this step runs again before the next, if it can."""
-        if not self._history.is_replayable or not self._rolls_back:
+        can_rebuild = self._rolls_back and self._history.is_replayable and not self._is_closed
+        if not can_rebuild:
             self._history.clear()
-            state = SessionState.LOST
-        else:
-            state = SessionState.REBUILT
         if not self._is_closed:
             with contextlib.suppress(OSError, SandboxError):  # the next step asks again, and says so if that fails too
                 self._renew()
-        return state
+        return SessionState.REBUILT if can_rebuild else SessionState.LOST
 
     def _renew(self) -> SessionChild:
         self._used = (0, 0)
