@@ -81,8 +81,9 @@ def complaints(case: Case, outcome: dict[str, Any]) -> list[str]:
     """What is wrong with a case's outcome, in words."""
     found = [f"{case.id}: {text}" for text in outcome["violations"]]
     for result in outcome["results"]:
-        if not any(accepted.matches(result) for accepted in case.accepts):
-            expected = " or ".join(map(str, case.accepts))
+        accepted = case.accepted(Mode(outcome["mode"]))
+        if not any(each.matches(result) for each in accepted):
+            expected = " or ".join(map(str, accepted))
             found.append(f"{case.id}: ended with {result}\nexpected {expected}\n{case.program[:2000]}")
     return found
 

@@ -11,7 +11,7 @@ from sandbox import Status
 
 QUICK_SECONDS = 10.0
 """For programs that end by themselves, on however loaded a machine."""
-HANG_SECONDS = 0.5
+HANG_SECONDS = 0.3
 """For programs that do not."""
 
 
@@ -71,6 +71,7 @@ class Case:
         name: what is tried; unique together with the number.
         program: source text; `«name»` stands for the `repr` of one of `Arena.targets`.
         accepts: the outcomes that are fine.
+        in_session: more that are fine where the program is a step of a session.
         timeout: wall-clock seconds granted.
         repeats: how often it is run, for what only the next program would notice.
         modes: how it is run.
@@ -83,12 +84,17 @@ class Case:
     name: str
     program: str
     accepts: tuple[Outcome, ...]
+    in_session: tuple[Outcome, ...] = ()
     timeout: float = QUICK_SECONDS
     repeats: int = 1
     modes: tuple[Mode, ...] = tuple(Mode)
     needs: tuple[str, ...] = ()
     proof: Proof | None = None
     machine: str | None = None
+
+    def accepted(self, mode: Mode) -> tuple[Outcome, ...]:
+        """The outcomes that are fine in a mode."""
+        return (*self.accepts, *self.in_session) if mode is Mode.SESSION else self.accepts
 
     @property
     def id(self) -> str:

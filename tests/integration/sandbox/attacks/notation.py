@@ -10,6 +10,7 @@
 
     ok '1\\n' | timeout     outcomes: a status, and what else is certain (stdout after `ok`, classes after `runtime_error` and
                            `syntax_error`, the code after `exit`, the signal after `crash`)
+    in a session exit 1    more outcomes, for the program as a step of a session
     any end                every outcome but a failure of the sandbox itself
     hangs                  `timeout` within a short time
     denied                 the statements raise OSError or ValueError; and get through where there is no sandbox, which a test
@@ -97,6 +98,9 @@ def _apply(directive: str, to: Case) -> Case:
             return replace(to, timeout=float(rest.removesuffix(" s")))
         case "needs":
             return replace(to, needs=tuple(rest.split(", ")))
+        case "in":
+            more = rest.removeprefix("a session ").split(" | ")
+            return replace(to, in_session=tuple(map(_outcome, more)))
         case "one-shot":
             return replace(to, modes=(Mode.ONE_SHOT,))
         case _ if rest == "times":
