@@ -19,7 +19,7 @@ from actors.generation import Engine, Generation, GenerationRequest, OnTokens, d
 from actors.live import Done, Executed, LiveEvent, Sampled
 from thor_ray.config import CorrectionConfig, Recipe, SamplingConfig
 from thor_ray.dialogue import render_prompt
-from thor_ray.grading import Grade, GradeStatus
+from thor_ray.grading import Grade, GradeStatus, extract_boxed
 from thor_ray.problems.problem import Problem
 from thor_ray.trajectory import (
     ExecutionResult,
@@ -199,7 +199,9 @@ class TrajectorySampler:
         try:
             while (event := await events.get()) is not None:
                 yield event
-            yield Done(episode.builder.finish(playing.result()))
+            reason = playing.result()
+            answer = extract_boxed(reasoning_text(episode.builder.finish(reason), self._codec))
+            yield Done(episode.builder.finish(reason, answer))
         finally:
             playing.cancel()
 

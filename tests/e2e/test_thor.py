@@ -1,5 +1,6 @@
 """The command as a person uses it: a process of its own, its report in a real browser."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -30,7 +31,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def thor(place: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     environment = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1"}
     return subprocess.run(
-        [*THOR, *arguments], cwd=place, env=environment, capture_output=True, text=True, timeout=120, check=False
+        [*THOR, *arguments], cwd=place, env=environment, capture_output=True, text=True, timeout=240, check=False
     )
 
 
@@ -120,3 +121,24 @@ def test_bad_input_is_refused_before_anything_is_started(tmp_path, arguments, me
     assert message in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["broken.jsonl"]
+
+
+SHORT = ("--set", "evaluation.sampling.max_new_tokens=48", "--set", "engine.max_sequences=8")
+
+
+def test_a_solution_is_shown_as_it_comes(tmp_path):
+    shown = thor(tmp_path, "solve", "What is 6 * 7?", "--self-correct", *SHORT)
+    assert shown.returncode == 0, shown.stderr
+    assert "answer: " in shown.stdout
+    assert "tokens and" in shown.stdout
+    assert "\x1b" not in shown.stdout, "colours in a pipe"
+
+
+def test_solutions_as_json(tmp_path):
+    told = thor(tmp_path, "solve", "What is 6 * 7?", "--n", "3", "--json", *SHORT)
+    assert told.returncode == 0, told.stderr
+    solutions = json.loads(told.stdout)["solutions"]
+    assert len(solutions) == 3
+    for solution in solutions:
+        assert solution["tokens"]["kept"] > 0
+        assert {segment["kind"] for segment in solution["segments"]} & {"thought", "answer"}

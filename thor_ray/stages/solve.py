@@ -1,8 +1,13 @@
-"""One question to one policy, as it would be used: with tools, and correcting its failed steps (spec F.1)."""
+"""One question to one policy, as it would be used: with tools and, if asked to, correcting its failed steps (spec F.1)."""
 
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import ray
+
+from actors.live import LiveEvent
 from actors.placement import RayCluster
 from actors.sampler import RolloutSettings
 from thor_ray.config import Recipe
@@ -10,20 +15,52 @@ from thor_ray.errors import UserError
 from thor_ray.problems import Problem
 from thor_ray.segments import Decoder
 from thor_ray.stages.problem_sets import MIN_RESPONSE_TOKENS, fits
-from thor_ray.stages.workers import started_workers
-from thor_ray.trajectory import Group
+from thor_ray.stages.workers import Workers, started_workers
+from thor_ray.trajectory import Trajectory
+
+UID = "solve"
 
 
-def solve_question(question: str, recipe: Recipe, model: Path, samples: int) -> tuple[Group, Decoder]:
-    """Samples solutions of a question whose answer nobody knows.
+@dataclass(frozen=True, slots=True)
+class Solver:
+    """A policy that is up and waits for one question, whose answer nobody knows."""
 
-    Returns:
-        The solutions, without grades, and how to read their tokens.
+    problem: Problem
+    recipe: Recipe
+    settings: RolloutSettings
+    workers: Workers
+
+    @property
+    def decode(self) -> Decoder:
+        """Reads the policy's tokens."""
+        return self.workers.codec.decode
+
+    def watch(self) -> Iterator[LiveEvent]:
+        """Samples one solution and tells what happens as it happens."""
+        actor = self.workers.fleet.actors[0]
+        events = actor.watch_solution.options(num_returns="streaming").remote(
+            self.problem, self.settings, self.recipe.seed, UID
+        )
+        for reference in events:
+            yield ray.get(reference)
+
+    def sample(self, count: int) -> tuple[Trajectory, ...]:
+        """Samples independent solutions; the first is the one that `watch` shows. None of them has a grade."""
+        (group,) = self.workers.fleet.episode_groups(
+            [self.problem], [UID], group_size=count, settings=self.settings, seed=self.recipe.seed
+        )
+        return tuple(replace(each, grade_status=None, reward=None) for each in group.trajectories)
+
+
+@contextmanager
+def solver(question: str, recipe: Recipe, model: Path, self_correct: bool) -> Iterator[Solver]:
+    """Starts an engine for one question.
 
     Raises:
         UserError: the question does not fit the policy's context.
     """
     problem = Problem("question", question, "unknown", "command line")
+    settings = RolloutSettings.for_evaluation(recipe, self_correct)
     with RayCluster(cpus=recipe.engine.actors), started_workers(recipe, model, learners=False) as workers:
         if not fits(problem, recipe, workers.codec.encode):
             raise UserError(
@@ -31,12 +68,4 @@ def solve_question(question: str, recipe: Recipe, model: Path, samples: int) -> 
                 f"{recipe.policy.max_context}",
                 "shorten it, or raise policy.max_context",
             )
-        (group,) = workers.fleet.episode_groups(
-            [problem],
-            ["solve"],
-            group_size=samples,
-            settings=RolloutSettings.for_evaluation(recipe, self_correction=True),
-            seed=recipe.seed,
-        )
-        ungraded = tuple(replace(each, grade_status=None, reward=None) for each in group.trajectories)
-        return replace(group, trajectories=ungraded), workers.codec.decode
+        yield Solver(problem, recipe, settings, workers)
