@@ -25,15 +25,14 @@ from sandbox.inside.kernel import MS_BIND, MS_NODEV, MS_NOSUID, MS_PRIVATE, MS_R
 from sandbox.inside.syscalls import MOUNT_SETATTR
 
 HOST_NAME = "sandbox"
-_KINDS = {
-    "user": kernel.CLONE_NEWUSER,
-    "mnt": kernel.CLONE_NEWNS,
-    "net": kernel.CLONE_NEWNET,
-    "ipc": kernel.CLONE_NEWIPC,
-    "uts": kernel.CLONE_NEWUTS,
-    "pid_for_children": kernel.CLONE_NEWPID,
-}
-"""Flags by the names under /proc/self/ns."""
+_KINDS = (
+    kernel.CLONE_NEWUSER
+    | kernel.CLONE_NEWNS
+    | kernel.CLONE_NEWNET
+    | kernel.CLONE_NEWIPC
+    | kernel.CLONE_NEWUTS
+    | kernel.CLONE_NEWPID
+)
 
 _ROOT_OPTIONS = "size=1m,nr_inodes=4096,mode=0755"
 _OLD_ROOT = ".old"
@@ -66,8 +65,7 @@ def enter() -> None:
         OSError: the kernel or the container's profile refuses.
     """
     user, group = os.geteuid(), os.getegid()
-    before = _identities()
-    kernel.call("unshare", sum(_KINDS.values()))
+    kernel.call("unshare", _KINDS)
     _write("/proc/self/setgroups", "deny")
     _write("/proc/self/uid_map", f"{user} {user} 1")
     _write("/proc/self/gid_map", f"{group} {group} 1")
@@ -79,10 +77,6 @@ def enter() -> None:
     if _has_ended(outside):
         os._exit(1)
     os.close(outside)
-    for name, identity in _identities().items():
-        if identity == before[name]:
-            # Some sandboxes let calls return without doing anything.
-            raise OSError(errno.ENOSYS, f"unshare had no effect on the {name} namespace")
     socket.sethostname(HOST_NAME)
 
 
@@ -143,10 +137,6 @@ def mount_scratch(directory: str, max_bytes: int, max_files: int) -> int:
     kernel.mount("tmpfs", directory, "tmpfs", kernel.SCRATCH_MOUNT_FLAGS, options)
     os.chdir(directory)
     return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
-def _identities() -> dict[str, str]:
-    return {name: os.readlink(f"/proc/self/ns/{name}") for name in _KINDS}
 
 
 def _write(path: str, text: str) -> None:

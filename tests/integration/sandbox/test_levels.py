@@ -9,8 +9,9 @@ import textwrap
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -64,13 +65,20 @@ def run_as(user: User, script: str, mask: Mask | None = None) -> Any:
     return json.loads(done.stdout)
 
 
+def skip_for_want_of(reason: str) -> NoReturn:
+    """Skips a test on a machine that lacks something; a level that could be built but does not hold is a bug."""
+    if "escape probes" in reason:
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 @contextmanager
 def open_at(level: int, **options: Any) -> Iterator[Sandbox]:
     sandbox = Sandbox(workers=1, preload=(), min_level=level, max_level=level, **options)
     try:
         sandbox.start()
     except SandboxUnavailable as error:
-        pytest.skip(str(error))
+        skip_for_want_of(str(error))
     try:
         yield sandbox
     finally:
@@ -93,6 +101,8 @@ def namespaced() -> Iterator[Sandbox]:
 @pytest.mark.parametrize("level", [Level.FILTERED, Level.CONFINED, Level.NAMESPACED], ids=lambda each: f"L{each:d}")
 def test_every_level_works_for_every_user(user, level):
     found = run_as(user, f"print(json.dumps(attempt(min_level={level:d}, max_level={level:d})))")
+    if isinstance(found, str):
+        skip_for_want_of(found)
     abi = landlock.abi_version() if level > Level.FILTERED else 0
     me = 0 if user is User.ROOT else (os.getuid() or _NOBODY)
     assert found[:4] == [level, abi, level is Level.NAMESPACED, me]
@@ -114,6 +124,13 @@ def test_at_level_1_programs_compute_with_what_is_preloaded_and_have_no_file():
             with pytest.raises(SandboxError, match="level 1"):
                 sandbox.run("", **arguments)
         assert sandbox.run("print(input())", stdin=b"given").stdout == "given\n"
+
+
+@cache
+def whole_machine(user: User) -> list[Any]:
+    """What `attempt` finds where nothing is refused."""
+    found: list[Any] = run_as(user, "print(json.dumps(attempt(min_level=0, allow_insecure=True)))")
+    return found
 
 
 LANDLOCK_ABSENT = "Landlock version 3 is needed, the kernel offers none"
@@ -147,6 +164,8 @@ NOT_PERMITTED = "Operation not permitted"
     ids=["no Landlock", "Kubernetes", "AppArmor", "gVisor's mounts", "feigned unshare", "old kernel", "no seccomp"],
 )
 def test_a_machine_gives_the_highest_level_that_it_can(user, mask, level, has_landlock, shortfalls):
+    if whole_machine(user)[:3] != [Level.NAMESPACED, landlock.abi_version(), True]:
+        pytest.skip("this machine lacks something already")
     found = run_as(user, "print(json.dumps(attempt(min_level=0, allow_insecure=True)))", mask)
     assert isinstance(found, list), found
     assert found[:3] == [level, landlock.abi_version() if has_landlock else 0, level == 3]
@@ -188,7 +207,8 @@ def test_a_declared_kernel_makes_level_4(monkeypatch):
 
 
 def test_a_probe_that_gets_through_costs_one_level_not_all(monkeypatch, tmp_path):
-    leaky = tmp_path / "probes.py"
+    with open_at(Level.NAMESPACED):
+        leaky = tmp_path / "probes.py"
     leaky.write_text(
         f"{isolation._PROBE_SOURCE.read_text()}\nhonest = main\n"
         "def main(level, *rest):\n"
@@ -206,7 +226,7 @@ def test_a_probe_that_gets_through_costs_one_level_not_all(monkeypatch, tmp_path
 
 def test_without_landlock_level_3_still_hides_and_protects_all_files():
     program = """
-        import os
+        import os, sys
         for path in ("/etc/passwd", "/proc/self/environ", "/dev/null", os.path.expanduser("~root")):
             assert not os.path.exists(path), path
         for make in (lambda: open("/new", "w"), lambda: open(os.__file__, "r+"), lambda: os.rename(os.__file__, "mine")):
@@ -215,6 +235,8 @@ def test_without_landlock_level_3_still_hides_and_protects_all_files():
             raise SystemExit(f"{make} got through")
         import decimal, sqlite3  # libraries that are loaded late
         open("mine", "w").write("kept")
+        tops = {path.split("/")[1] for path in sys.path if path}
+        assert set(os.listdir("/")) <= {*tops, "usr", "lib", "lib64", "scratch"}, os.listdir("/")
         print(open("mine").read())
     """
     script = f"""
