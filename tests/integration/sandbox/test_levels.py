@@ -248,6 +248,30 @@ def test_without_landlock_level_3_still_hides_and_protects_all_files():
         assert run_as(user, script, NO_LANDLOCK) == ["ok", "kept\n", "", "kept"]
 
 
+@pytest.mark.parametrize("abi", range(landlock.MINIMUM_ABI, landlock.abi_version() + 1))
+def test_older_landlock_versions_keep_files_as_well(abi, tmp_path):
+    script = f"""
+        import os
+        from sandbox.inside import kernel, landlock
+        os.chdir({str(tmp_path)!r})
+        landlock.confine({abi}, landlock.open_directories(["/usr/lib"]), os.open(".", os.O_PATH))
+        open("mine", "w").write("kept")
+        closed = 0
+        for door in (
+            lambda: open("/etc/passwd"),
+            lambda: os.listdir("/"),
+            lambda: os.truncate({str(tmp_path.parent / "outside")!r}, 0),
+            lambda: open("/usr/lib/new", "w"),
+            lambda: os.mkfifo("fifo"),
+        ):
+            try: door()
+            except PermissionError: closed += 1
+        print(json.dumps([closed, open("mine").read(), bool(os.listdir("/usr/lib"))]))
+    """
+    (tmp_path.parent / "outside").write_text("kept")
+    assert run_as(User.ROOT if os.getuid() == 0 else User.PLAIN, script) == [5, "kept", True]
+
+
 def test_level_3_shows_nothing_of_this_machine(namespaced):
     result = namespaced.run(
         """
