@@ -23,8 +23,6 @@ from typing import Any, NamedTuple, NoReturn
 
 from sandbox.inside import kernel, landlock, namespaces, seccomp
 from sandbox.inside.interrupts import Interrupts
-from sandbox.inside.seccomp import Boundary
-from sandbox.inside.syscalls import HERE
 from sandbox.wire import ORDER_BYTES, REPORT_READY, Order
 
 PROGRAM_NAME, STEP_NAME = "<program>", "<step {}>"
@@ -62,18 +60,16 @@ class Confinement(NamedTuple):
     """What a child does to itself.
 
     Attributes:
-        boundary: what keeps it from files.
-        landlock_abi: 0 if Landlock takes no part.
-        readable: descriptors of the library directories.
         limits: (resource, soft, hard) triples.
         scratch: what it mounts; None if it is given a directory.
+        rules: for its files; None if Landlock takes no part.
+        filter: for its system calls; None if there is none.
     """
 
-    boundary: Boundary
-    landlock_abi: int
-    readable: tuple[int, ...]
     limits: tuple[tuple[int, int, int], ...]
     scratch: Scratch | None
+    rules: landlock.Rules | None
+    filter: seccomp.ChildFilter | None
 
 
 def run_child(
@@ -123,11 +119,11 @@ def _lock_down(
         kernel.keep_capabilities()
     for name, soft, hard in confinement.limits:
         resource.setrlimit(name, (soft, hard))
-    if confinement.landlock_abi:
-        landlock.confine(confinement.landlock_abi, confinement.readable, scratch)
+    if confinement.rules is not None:
+        confinement.rules.confine(scratch)
     kernel.close_from(_LAST_DESCRIPTOR + 1)
-    if confinement.boundary is not Boundary.NOTHING and HERE is not None:
-        seccomp.install(seccomp.child_filter(os.getpid(), confinement.boundary, HERE))
+    if confinement.filter is not None:
+        confinement.filter.install(os.getpid())
     os.write(REPORT_DESCRIPTOR, REPORT_READY)
 
 

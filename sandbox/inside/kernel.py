@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
@@ -26,7 +27,24 @@ _CLOSE_RANGE = 436
 _CAPABILITY_VERSION_3 = 0x20080522
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_MAX_ARGUMENTS = 6
+# Declared once, so that integers can be passed as they are: whatever a child makes for a call costs it page faults.
+_libc.syscall.argtypes = [ctypes.c_long] * (1 + _MAX_ARGUMENTS)
 _libc.syscall.restype = ctypes.c_long
+_libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+
+
+class Buffer:
+    """Bytes where the kernel can read them.
+
+    Attributes:
+        content: the bytes, for `struct.pack_into`.
+        address: where they are.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self.content = ctypes.create_string_buffer(data, len(data))
+        self.address = ctypes.addressof(self.content)
 
 
 def syscall(number: int, *arguments: int) -> int:
@@ -35,10 +53,8 @@ def syscall(number: int, *arguments: int) -> int:
     Raises:
         OSError: it returned -1.
     """
-    return _checked(
-        f"system call {number}",
-        _libc.syscall(ctypes.c_long(number), *(ctypes.c_long(argument) for argument in arguments)),
-    )
+    result: int = _libc.syscall(number, *arguments, *(0,) * (_MAX_ARGUMENTS - len(arguments)))
+    return result if result != -1 else _fail(f"system call {number}")
 
 
 def call(function: str, *arguments: int | bytes | None) -> int:
@@ -48,7 +64,8 @@ def call(function: str, *arguments: int | bytes | None) -> int:
         OSError: it returned -1.
     """
     converted = [ctypes.c_ulong(value) if isinstance(value, int) else ctypes.c_char_p(value) for value in arguments]
-    return _checked(function, getattr(_libc, function)(*converted))
+    result: int = getattr(_libc, function)(*converted)
+    return result if result != -1 else _fail(function)
 
 
 def prctl(option: int, argument: int) -> None:
@@ -57,7 +74,8 @@ def prctl(option: int, argument: int) -> None:
     Raises:
         OSError: the kernel refuses.
     """
-    call("prctl", option, argument, 0, 0, 0)
+    if _libc.prctl(option, argument, 0, 0, 0) == -1:
+        _fail("prctl")
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
@@ -104,8 +122,6 @@ def keep_capabilities(*kept: int) -> None:
     call("capset", ctypes.addressof(header), ctypes.addressof(sets))
 
 
-def _checked(name: str, result: int) -> int:
-    if result == -1:
-        code = ctypes.get_errno()
-        raise OSError(code, f"{name}: {os.strerror(code)}")
-    return int(result)
+def _fail(name: str) -> NoReturn:
+    code = ctypes.get_errno()
+    raise OSError(code, f"{name}: {os.strerror(code)}")

@@ -10,14 +10,13 @@ The filters are classic BPF over `struct seccomp_data` (linux/seccomp.h): call n
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import hashlib
 import struct
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
-from sandbox.inside.kernel import CLONE_NEWNS, PR_GET_NAME, PR_SET_NAME, SCRATCH_MOUNT_FLAGS, syscall
+from sandbox.inside.kernel import CLONE_NEWNS, PR_GET_NAME, PR_SET_NAME, SCRATCH_MOUNT_FLAGS, Buffer, syscall
 from sandbox.inside.syscalls import CLONE3, HERE, Architecture
 
 Instruction = tuple[int, int, int, int]
@@ -32,6 +31,8 @@ _REFUSE = 0x0005_0000 | errno.EPERM
 _ABSENT = 0x0005_0000 | errno.ENOSYS
 
 _SET_MODE_FILTER = 1
+_INSTRUCTION = struct.Struct("<HBBI")
+_PID = struct.Struct("<I")
 
 _NAMESPACE_CALLS = ("mount", "unshare", "capset")
 """What a zygote in namespaces of its own lets a child do first of all: mount a scratch file system, then drop the privilege."""
@@ -131,16 +132,46 @@ def _refused_to_programs(boundary: Boundary, machine: Architecture) -> Iterable[
     return (machine.calls[name] for name in names if name in machine.calls)
 
 
+class _Filter:
+    """A filter where the kernel can read it."""
+
+    def __init__(self, program: bytes) -> None:
+        assert HERE is not None, "no filter can have been written for this processor"
+        self.code = Buffer(program)
+        self._header = Buffer(struct.pack("<HxxxxxxQ", len(program) // _INSTRUCTION.size, self.code.address))
+        self._call = HERE.calls["seccomp"]
+
+    def install(self) -> None:
+        syscall(self._call, _SET_MODE_FILTER, 0, self._header.address)
+
+
 def install(program: bytes) -> None:
     """Puts a filter on this process, for good; needs `PR_SET_NO_NEW_PRIVS`.
 
     Raises:
         OSError: the kernel refuses.
     """
-    code = ctypes.create_string_buffer(program, len(program))
-    header = ctypes.create_string_buffer(struct.pack("<HxxxxxxQ", len(program) // 8, ctypes.addressof(code)), 16)
-    assert HERE is not None, "no filter can have been written for this processor"
-    syscall(HERE.calls["seccomp"], _SET_MODE_FILTER, 0, ctypes.addressof(header))
+    _Filter(program).install()
+
+
+class ChildFilter:
+    """`child_filter` but for the process id. Made once, for each child to fill in its own and put on itself."""
+
+    def __init__(self, boundary: Boundary, machine: Architecture) -> None:
+        # No process has either number, and they differ in every byte: so do the programs, only where the number stands.
+        program, other = (child_filter(pid, boundary, machine) for pid in (0x7F7F_7F7F, 0x7E7E_7E7E))
+        self._filter = _Filter(program)
+        self._pid_places = [place for place in range(0, len(program), _PID.size) if program[place] != other[place]]
+
+    def install(self, pid: int) -> None:
+        """Puts the filter on this process, whose id is given, for good; needs `PR_SET_NO_NEW_PRIVS`.
+
+        Raises:
+            OSError: the kernel refuses.
+        """
+        for place in self._pid_places:
+            _PID.pack_into(self._filter.code.content, place, pid)
+        self._filter.install()
 
 
 def fingerprint(boundary: Boundary, machine: Architecture) -> str:
@@ -211,4 +242,4 @@ def _ranges(numbers: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _assemble(program: Sequence[Instruction]) -> bytes:
-    return b"".join(struct.pack("<HBBI", *instruction) for instruction in program)
+    return b"".join(_INSTRUCTION.pack(*instruction) for instruction in program)

@@ -128,16 +128,17 @@ def _lock_down(settings: Settings) -> tuple[child.Confinement, dict[str, Any]]:
         kernel.keep_capabilities(kernel.CAP_SYS_ADMIN)  # in this process's own namespaces, for the scratch file systems
     else:
         kernel.keep_capabilities()
-    readable = landlock.open_directories(shown.directories) if abi else ()
+    rules = landlock.Rules(abi, landlock.open_directories(shown.directories)) if abi else None
+    childs_filter, fingerprint = _install_filter(boundary)
     hello = {
         "level": int(boundary),
         "landlock_abi": abi,
-        "seccomp": _install_filter(boundary),
+        "seccomp": fingerprint,
         "user_id": os.getuid(),
         "shortfalls": shortfall,
         "namespaces": boundary is Boundary.ROOT,
     }
-    return child.Confinement(boundary, abi, readable, limits, scratch), hello
+    return child.Confinement(limits, scratch, rules, childs_filter), hello
 
 
 def _usable_landlock(boundary: Boundary) -> tuple[int, list[str]]:
@@ -167,17 +168,17 @@ def _change_root(shown: namespaces.View) -> str:
     return directory
 
 
-def _install_filter(boundary: Boundary) -> str:
-    """Puts the system-call filter on this process; returns its fingerprint, empty without one."""
+def _install_filter(boundary: Boundary) -> tuple[seccomp.ChildFilter | None, str]:
+    """Puts the zygote's filter on this process; returns the children's, and the fingerprint of both."""
     if boundary is Boundary.NOTHING:
-        return ""
+        return None, ""
     if HERE is None:
         raise LevelUnavailable(f"no system-call filter is written for {MACHINE} processors")
     try:
         seccomp.install(seccomp.zygote_filter(boundary, HERE))
     except OSError as error:
         raise LevelUnavailable(f"seccomp filters are refused: {error}") from error
-    return seccomp.fingerprint(boundary, HERE)
+    return seccomp.ChildFilter(boundary, HERE), seccomp.fingerprint(boundary, HERE)
 
 
 def _limits(settings: Settings) -> tuple[tuple[int, int, int], ...]:

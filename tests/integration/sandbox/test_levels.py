@@ -254,7 +254,7 @@ def test_older_landlock_versions_keep_files_as_well(abi, tmp_path):
         import os
         from sandbox.inside import kernel, landlock
         os.chdir({str(tmp_path)!r})
-        landlock.confine({abi}, landlock.open_directories(["/usr/lib"]), os.open(".", os.O_PATH))
+        landlock.Rules({abi}, landlock.open_directories(["/usr/lib"])).confine(os.open(".", os.O_PATH))
         open("mine", "w").write("kept")
         closed = 0
         for door in (

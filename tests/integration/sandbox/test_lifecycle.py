@@ -300,7 +300,7 @@ def test_landlock_holds_alone_even_where_the_filter_would_refuse_first(tmp_path)
         scratch = os.open({str(tmp_path)!r}, os.O_PATH)
         os.chdir({str(tmp_path)!r})
         listener = socket.create_server(("127.0.0.1", 0))
-        landlock.confine(landlock.abi_version(), landlock.open_directories(["/usr/lib"]), scratch)
+        landlock.Rules(landlock.abi_version(), landlock.open_directories(["/usr/lib"])).confine(scratch)
         open("inside", "w").close()
         doors = [
             lambda: os.kill(os.getppid(), 0),
