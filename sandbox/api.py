@@ -100,10 +100,10 @@ class Sandbox:
         self.limits = limits or Limits()
         if memory_budget is None:
             memory_budget = default_budget()
-        if memory_budget < self.limits.memory_bytes:
+        if memory_budget < self.limits.share_bytes:
             raise ValueError(
-                f"memory_budget is {memory_budget} bytes, but one program may use {self.limits.memory_bytes}; "
-                "lower Limits.memory_bytes or raise the budget"
+                f"memory_budget is {memory_budget} bytes, but one program may use {self.limits.share_bytes}; "
+                "lower Limits.memory_bytes or Limits.scratch_bytes, or raise the budget"
             )
         paths = default_library_paths() if library_paths is None else tuple(map(os.path.realpath, library_paths))
         self._own_kernel = declared(own_kernel) if max_level == Level.OWN_KERNEL else None
@@ -143,7 +143,7 @@ class Sandbox:
             supervisor = Supervisor(self._options)
         except OSError as error:
             raise SandboxUnavailable(
-                f"no scratch directory can be made: {error}; free some space, or set TMPDIR to a directory of yours"
+                f"the directory for temporary files cannot be used: {error}; free some space, or set TMPDIR to one of yours"
             ) from error
         self._isolation = supervisor.start()
         self._supervisor = supervisor
@@ -284,7 +284,7 @@ class Sandbox:
         process.
 
         Args:
-            seed: what the seeds of its steps follow from, 0 to 2**32 - 1; None draws one.
+            seed: what `random`, NumPy and SymPy start from, 0 to 2**32 - 1; None draws one, which the results name.
             on_error: what a step that fails leaves: nothing ("rollback": the state before it is rebuilt), or whatever it did
                 ("keep", as a notebook); see `Session`.
             timeout: wall-clock seconds for each step that asks for no other, at most 60; None takes the sandbox's default.
@@ -299,10 +299,10 @@ class Sandbox:
             SandboxUnavailable: on entering, no place or no process came free in time.
         """
         supervisor = self._require_open()
-        if self.limits.memory_bytes > BUDGET_PART * self._options.memory_budget:
+        if self.limits.share_bytes > BUDGET_PART * self._options.memory_budget:
             raise ValueError(
                 f"sessions share half of memory_budget, which is {self._options.memory_budget} bytes, but one session may "
-                f"use {self.limits.memory_bytes}; lower Limits.memory_bytes or raise the budget"
+                f"use {self.limits.share_bytes}; lower Limits.memory_bytes or raise the budget"
             )
         options = SessionOptions(
             seed, on_error, timeout, files or {}, max_replayed_steps, max_replay_seconds, open_timeout

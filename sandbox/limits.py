@@ -46,6 +46,11 @@ class Limits:
     scratch_bytes: int = 64 * MIB
     scratch_files: int = 1024
 
+    @property
+    def share_bytes(self) -> int:
+        """What one program may take of the machine's memory: its own, and the file system of its directory, which lies there."""
+        return self.memory_bytes + self.scratch_bytes
+
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)

@@ -45,7 +45,7 @@ class MemoryBudget:
 
     def __init__(self, total_bytes: int, path: Path | None = None) -> None:
         self._units = total_bytes // MIB
-        self._path = path or Path(tempfile.gettempdir()) / f"sandbox-memory-{os.getuid()}"
+        self._path = path or _shared_path()
         os.close(self._open())
 
     def reserve(self, size: int, part: float = 1.0) -> int | None:
@@ -76,6 +76,15 @@ class MemoryBudget:
             os.close(descriptor)
             raise PermissionError(errno.EPERM, "belongs to another user; remove it", str(self._path))
         return descriptor
+
+
+def _shared_path() -> Path:
+    """The file that all sandboxes of this user share. Users of different user namespaces may have the same number."""
+    try:
+        namespace = f"-{Path('/proc/self/ns/user').stat().st_ino}"
+    except OSError:
+        namespace = ""  # no /proc: whoever shares the directory for temporary files is taken for one of us
+    return Path(tempfile.gettempdir()) / f"sandbox-memory-{os.getuid()}{namespace}"
 
 
 def _lock(descriptor: int, start: int, units: int) -> int | None:

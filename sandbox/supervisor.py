@@ -68,7 +68,7 @@ class Supervisor:
         self._options = options
         self._limits = options.pool.zygote.limits
         self._memory = MemoryBudget(options.memory_budget)
-        self.sessions = SessionPlaces(options.max_sessions, self._memory, self._limits.memory_bytes)
+        self.sessions = SessionPlaces(options.max_sessions, self._memory, self._limits.share_bytes)
         self._scratch = ScratchSpace()
         try:
             self._targets = ProbeTargets.make(self._scratch.path)
@@ -254,7 +254,7 @@ class Supervisor:
             if zygote is None or _programs(zygote) >= self._options.children_per_worker:
                 return
             try:
-                share = self._memory.reserve(self._limits.memory_bytes)
+                share = self._memory.reserve(self._limits.share_bytes)
             except OSError as error:
                 job = queue.popleft()
                 self.answer(job, job.unrun(Status.SANDBOX_ERROR, f"no share of the memory: {error}", "SandboxError"))

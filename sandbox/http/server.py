@@ -75,7 +75,7 @@ def server_limits(memory_bytes: int | None = None) -> Limits:
         ValueError: `memory_bytes` is not positive.
     """
     if memory_bytes is None:
-        memory_bytes = min(DEFAULT_MEMORY_BYTES, default_budget())
+        memory_bytes = min(DEFAULT_MEMORY_BYTES, default_budget() - Limits().scratch_bytes)
     return Limits(memory_bytes=memory_bytes, output_head_bytes=768 * KIB, output_tail_bytes=256 * KIB)
 
 

@@ -118,7 +118,7 @@ def test_a_worker_is_replaced_after_so_many_children(others):
 
 def test_programs_wait_for_their_share_of_the_memory(others):
     """Two fit into the budget at a time, although there are places for eight."""
-    budget = {"memory_budget": 128 * MIB, "limits": Limits(memory_bytes=64 * MIB)}
+    budget = {"memory_budget": 128 * MIB, "limits": Limits(memory_bytes=48 * MIB, scratch_bytes=16 * MIB)}
     with Sandbox(workers=2, children_per_worker=4, preload=(), **budget) as sandbox:  # type: ignore[arg-type]
         most = 0
         with ThreadPoolExecutor() as threads:

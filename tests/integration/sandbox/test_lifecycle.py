@@ -90,7 +90,7 @@ async def test_a_thousand_calls_at_once_share_a_budget_of_memory(box):
     limits = Limits(memory_bytes=64 * MIB)
     ours = set(worker_processes(os.getpid()))
     async with Sandbox(
-        workers=2, children_per_worker=8, preload=(), limits=limits, memory_budget=3 * limits.memory_bytes
+        workers=2, children_per_worker=8, preload=(), limits=limits, memory_budget=3 * limits.share_bytes
     ) as sandbox:
         calls = asyncio.gather(*(sandbox.arun(f"print({i})", timeout=10) for i in range(1000)))
         most = 0

@@ -40,7 +40,7 @@ def test_sessions_wait_for_a_place_and_say_so():
 
 
 def test_idle_sessions_leave_the_places_of_programs_alone():
-    limits = Limits(memory_bytes=64 * MIB)
+    limits = Limits(memory_bytes=48 * MIB, scratch_bytes=16 * MIB)
     sandbox = Sandbox(workers=1, children_per_worker=1, preload=(), memory_budget=256 * MIB, limits=limits)
     with sandbox, sandbox.session() as one, sandbox.session() as two:
         assert sandbox.run("print(1)").stdout == "1\n"
