@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from sandbox import Limits, Sandbox
+from sandbox import Level, Limits, Sandbox, SandboxUnavailable
 from sandbox.limits import MIB
 
 # A program, where «outside» is the path of somebody's file, and the names that are asked for.
@@ -30,10 +30,18 @@ TRAPS = {
 }
 
 
-@pytest.fixture(scope="module")
-def small():
-    with Sandbox(workers=1, preload=(), limits=Limits(transfer_bytes=2 * MIB)) as sandbox:
-        yield sandbox
+@pytest.fixture(scope="module", params=[Level.CONFINED, Level.NAMESPACED], ids=lambda level: f"L{level}")
+def small(request):
+    """A sandbox that brings out two mebibytes. Its programs' directories lie on the disk, or in file systems of their own."""
+    limits = Limits(transfer_bytes=2 * MIB)
+    try:
+        sandbox = Sandbox(
+            workers=1, preload=(), limits=limits, min_level=request.param, max_level=request.param
+        ).start()
+    except SandboxUnavailable as error:
+        pytest.skip(str(error))
+    yield sandbox
+    sandbox.close()
 
 
 @pytest.mark.parametrize("name", TRAPS)
@@ -46,6 +54,37 @@ def test_a_trap_is_refused(small, tmp_path, name):
     assert time.monotonic() - begun < 4
     assert (result.files, set(result.files_refused)) == ({}, set(wanted)), result
     assert all(isinstance(reason, str) and reason for reason in result.files_refused.values())
+
+
+@pytest.mark.parametrize("name", TRAPS)
+def test_a_trap_is_refused_while_its_process_lives(small, tmp_path, name):
+    """A session's process stands still meanwhile, but it could have left a thread at work."""
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    statement, wanted = TRAPS[name]
+    with small.session() as session:
+        result = session.step(f"import os\n{statement.replace('«outside»', repr(str(secret)))}", fetch=wanted)
+    assert (result.files, set(result.files_refused)) == ({}, set(wanted)), result
+
+
+def test_a_file_that_changes_all_the_time_comes_as_it_was_at_some_moment(small, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    code = f"""
+import itertools, os, threading
+def change():
+    for index in itertools.count():
+        with open(f"new", "w") as file: file.write("x" * (index % 1000))
+        os.replace("new", "out")
+        os.symlink({str(secret)!r}, "new")
+        os.replace("new", "out")
+threading.Thread(target=change).start()
+"""
+    with small.session() as session:
+        session.step(code)
+        for _ in range(50):
+            result = session.step("import time; time.sleep(0.001)", fetch=["out"])
+            assert set(result.files.get("out", b"")) <= set(b"x"), result
 
 
 def test_files_that_are_too_much_together_come_as_far_as_there_is_room(small):
