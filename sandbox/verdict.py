@@ -41,7 +41,7 @@ def read_report(data: bytes) -> Report | None:
 def parse_report(data: bytes) -> Any:
     """What a line of JSON says; None if it is not JSON. Never raises."""
     try:
-        return json.loads(data)
+        return json.loads(data.decode())
     except (ValueError, RecursionError):
         return None
 
@@ -55,8 +55,9 @@ def check_report(fields: Any) -> Report | None:
         return None
     if status not in _CLAIMS or not isinstance(traceback, str):
         return None
-    if not all(text is None or isinstance(text, str) for text in (exc_type, exc_message)):
-        return None
+    for text in (exc_type, exc_message):
+        if text is not None and not isinstance(text, str):
+            return None
     return Report(status, _printable(exc_type), _printable(exc_message), _printable(traceback) or "")
 
 
@@ -95,4 +96,4 @@ def _status_of_signal(number: int, ended: Ended, cpu_limit_seconds: int, memory:
 
 def _printable(text: str | None) -> str | None:
     """JSON can carry lone surrogates, which no later UTF-8 encoder accepts."""
-    return None if text is None else text.encode("utf-8", "replace").decode("utf-8")
+    return text if text is None or text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

@@ -60,9 +60,9 @@ class Order(NamedTuple):
     """Supervisor → child, by the orders pipe: run the program that now stands in the program's file.
 
     Attributes:
-        number: counts a child's orders from 1.
+        number: counts the orders that have left something in the namespace, from 1.
         program_bytes: how much of the file is the program; what follows is its standard input.
-        seed: what the random generators start from.
+        seed: what the random generators start from at the first order.
         cpu_seconds: CPU time that this program may use.
         last: whether the child ends after it, and standard input is served.
     """

@@ -140,7 +140,8 @@ def _follow_orders() -> int:
         order = unpack(packet)
         source = pread(PROGRAM_DESCRIPTOR, order.program_bytes, 0).decode("utf-8", "surrogatepass")
         _grant_cpu_time(order)
-        _seed(order.seed)
+        if order.number == 1:
+            _seed(order.seed)
         if order.last:
             _serve_standard_input(order.program_bytes)
             outcome = _run(source, PROGRAM_NAME, main, exec)

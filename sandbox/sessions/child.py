@@ -126,14 +126,12 @@ class SessionChild:
         return self.end is not None or self.loss is not None
 
     def give(self, order: Order, program: bytes) -> None:
-        """Has the process run a program.
-
-        Raises:
-            OSError: it is dead.
-        """
+        """Has the process run a program. Of one that has died meanwhile `poll` is about to tell."""
+        os.pwrite(self._program, program, 0)
         try:
-            os.pwrite(self._program, program, 0)
             os.write(self._orders, order.pack())
+        except BrokenPipeError:
+            pass
         finally:  # if it cannot take the order, it has to get on to its end
             self.send_signal(signal.SIGCONT)
 
@@ -171,12 +169,11 @@ class SessionChild:
 
     def take_rest(self, exchange: Exchange) -> None:
         """Takes in what a step that is over has written."""
-        for descriptor, capture in ((self._stdout, exchange.stdout), (self._stderr, exchange.stderr)):
-            for _ in range(_LAST_READS if descriptor in self._unfinished else 0):
-                chunk = self._read(descriptor)
-                capture.feed(chunk or b"")
-                if chunk is None or len(chunk) < _CHUNK:
-                    break
+        for _ in range(_LAST_READS):
+            events = [event for event in self.poll.poll(0) if event[0] in (self._stdout, self._stderr)]
+            if not events:
+                return
+            self.take(events, exchange)
 
     def borrow_scratch(self) -> int | None:
         """A descriptor of the process's directory, for the caller to close; None if the process is gone.
@@ -312,12 +309,16 @@ def _program_file(size: int) -> tuple[int, int]:
     try:
         os.truncate(descriptor, size)
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
-        return descriptor, os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+        for_child = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+        os.fchmod(descriptor, 0)  # nobody opens it a second time
+        return descriptor, for_child
     except OSError:
         os.close(descriptor)
         raise
 
 
 def _send(pidfd: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):  # reaped already
+    try:
         signal.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        return  # reaped already

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from sandbox.errors import SandboxError, SandboxUnavailable
 from sandbox.job import Job
@@ -66,8 +67,7 @@ class _Deviated(Exception):
     """The steps that made the state do not make it again."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Ending:
+class _Ending(NamedTuple):
     """How a step ended, whether its process goes on, and how much memory that has had (KiB)."""
 
     verdict: Verdict
@@ -89,7 +89,7 @@ class Conversation:
         self._rolls_back = options.on_error == "rollback"
         self._seed = Request("", seed=options.seed).drawn_seed()
         max_steps = options.max_replayed_steps if self._rolls_back else 0
-        self._history = History(self._seed, max_steps, options.max_replay_seconds)
+        self._history = History(max_steps, options.max_replay_seconds)
         self.lease = Lease(supervisor, limits, options.files)
         self._used = (0, 0)
         self._is_stale = False
@@ -135,7 +135,7 @@ class Conversation:
         is_done = False
         try:
             cell = self._history.next(code.encode("utf-8", "surrogatepass"), timeout)
-            job = Job(request, timeout, cell.seed, deliver=lambda _: None)
+            job = Job(request, timeout, self._seed, deliver=lambda _: None)
             refusal = job.refusal(self._limits.program_bytes)
             if refusal is not None:
                 result = replace(refusal, state=SessionState.KEPT)
@@ -282,7 +282,7 @@ class Conversation:
             files=fetched,
             files_refused=refused,
             isolation=child.isolation,
-            seed=cell.seed,
+            seed=self._seed,
             attempt=job.attempt,
             state=self._settle(cell, ending, wall),
         )
@@ -292,9 +292,8 @@ class Conversation:
         child = self.lease.child
         assert child is not None
         exchange = Exchange(cell.number, self._limits, deadline, grace)
-        order = Order(cell.number, len(cell.program), cell.seed, cpu_seconds(cell.timeout), last=False)
-        with contextlib.suppress(BrokenPipeError):  # it died since the last step, as `poll` is about to tell
-            child.give(order, cell.program)
+        order = Order(cell.number, len(cell.program), self._seed, cpu_seconds(cell.timeout), last=False)
+        child.give(order, cell.program)
         while not child.is_gone:
             child.take((yield Wait(child.poll, min(exchange.moment, expiry, self._next_count))), exchange)
             now = time.monotonic()

@@ -7,8 +7,8 @@ sends the process the signal that `tick` returns.
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 from sandbox.capture import HeadTailCapture
 from sandbox.limits import KIB, Limits
@@ -23,8 +23,7 @@ _MAX_REPORT_BYTES = 64 * KIB
 _MAX_NUMBER = 2**53
 
 
-@dataclass(frozen=True, slots=True)
-class StepReport:
+class StepReport(NamedTuple):
     """What a session's child says at the end of a step. The program can forge all of it.
 
     Attributes:
@@ -49,12 +48,13 @@ def read_step_report(line: bytes, number: int) -> StepReport | None:
     if claim is None:
         return None
     numbers = [fields.get(name) for name in ("exit_code", "user_us", "system_us", "max_rss_kb")]
-    if fields.get("step") != number or not all(type(each) is int and 0 <= each < _MAX_NUMBER for each in numbers):
+    for each in numbers:
+        if type(each) is not int or not 0 <= each < _MAX_NUMBER:
+            return None
+    exit_code = numbers[0]
+    if fields.get("step") != number or exit_code > 0xFF or (exit_code == 0) != (claim.status is Status.OK):
         return None
-    exit_code, user_us, system_us, max_rss_kb = numbers
-    if exit_code > 0xFF or (exit_code == 0) != (claim.status is Status.OK):
-        return None
-    return StepReport(claim, exit_code, user_us, system_us, max_rss_kb)
+    return StepReport(claim, *numbers)
 
 
 class _Phase(Enum):

@@ -53,14 +53,15 @@ class Session:
             session.step("x = 6")
             result = session.step("print(7 * x)")
 
-    A step is any program: it can use what earlier steps have defined, and its tracebacks name it `<step 3>`. Between steps
-    the process stands still. Its memory limit holds for the whole session, its output and time limits for each step.
+    A step is any program: it can use what earlier steps have defined, and its tracebacks name it `<step 3>`. Random numbers
+    start from the session's seed once, and a step goes on where the last one stopped, so that the whole session repeats.
+    Between steps the process stands still. The memory limit holds for the session, those of output and time for each step.
 
     What a step leaves for the next one is in `Result.state`. With `on_error="rollback"` a step that ends with any status
     but `ok` leaves nothing: the state before it is rebuilt, by running the accepted steps again in a fresh process with the
-    same seeds and without their output, and the next step has the failed one's number and seed. That happens when the next
-    step is asked for, in the time that its `queue_ms` tells. If an accepted step ends otherwise than before, or takes too
-    long, the next step does not run: it is a `sandbox_error` with the state `lost`, and the one after it begins anew.
+    same seed and without their output, and the next step has the failed one's number. That happens when the next step is
+    asked for, in the time that its `queue_ms` tells. If an accepted step ends otherwise than before, or takes too long, the
+    next step does not run: it is a `sandbox_error` with the state `lost`, and the one after it begins anew.
 
     With `on_error="keep"` a step that fails leaves what it did up to then, as in a notebook; a timeout interrupts it (SIGINT),
     and only a step that has not ended 0.2 s later is killed. What ends the process itself (`os._exit`, a crash, too much
@@ -92,7 +93,7 @@ class Session:
         return run_flow(self._conversation.step(code, timeout, fetch))
 
     def reset(self) -> None:
-        """Begins anew: an empty namespace, an empty directory but for the session's files, the first step's number and seed.
+        """Begins anew: an empty namespace, nothing but the session's files in its directory, the same seed.
 
         Raises:
             SandboxError: the session or the sandbox is not open, or a step runs.

@@ -136,6 +136,12 @@ def test_a_failed_step_leaves_no_trace_in_what_follows(box):
     assert [(each.stdout, each.seed) for each in crooked] == [(each.stdout, each.seed) for each in straight]
 
 
+def test_a_seed_that_a_step_sets_holds_for_the_next(session):
+    session.step("import random, numpy; random.seed(3); numpy.random.seed(3)")
+    result = session.step("print(random.random() == random.Random(3).random(), numpy.random.rand())")
+    assert result.stdout == "True 0.5507979025745755\n"
+
+
 def test_without_a_seed_sessions_differ(box):
     with box.session() as one, box.session() as other:
         assert one.step(DRAW).stdout != other.step(DRAW).stdout

@@ -14,36 +14,16 @@ from sandbox import Limits
 from sandbox.limits import MIB
 from sandbox.memory import MemoryBudget
 from sandbox.sessions.child import SessionChild
-from sandbox.sessions.history import Cell, History, step_seed
+from sandbox.sessions.history import Cell, History
 from sandbox.sessions.places import BUDGET_PART, Place, SessionPlaces
 from sandbox.sessions.waiting import Flow, Wait, arun_flow, run_flow
 
 # History.
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 10_000))
-def test_seeds_of_steps_are_seeds_and_repeat(seed, number):
-    assert 0 <= step_seed(seed, number) < 2**32
-    assert step_seed(seed, number) == step_seed(seed, number)
-
-
-def test_seeds_are_splitmix64():
-    """The generator's published outputs for the seed 1234567, their upper halves."""
-    assert [step_seed(1234567, number) for number in (1, 2, 3)] == [
-        6457827717110365317 >> 32,
-        3203168211198807973 >> 32,
-        9817491932198370423 >> 32,
-    ]
-
-
-def test_neighbouring_seeds_and_steps_share_nothing():
-    seeds = {step_seed(seed, number) for seed in range(100) for number in range(1, 101)}
-    assert len(seeds) > 9_990
-
-
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), max_size=30), st.integers(0, 20), st.floats(0.1, 10))
 def test_a_history_holds_what_was_accepted_until_it_is_too_much(steps, max_steps, max_seconds):
-    history, seconds, fits = History(5, max_steps, max_seconds), 0.0, True
+    history, seconds, fits = History(max_steps, max_seconds), 0.0, True
     accepted: list[Cell] = []
     for is_accepted, took in steps:
         cell = history.next(b"code", 1.0)
