@@ -5,13 +5,26 @@ honest text of their own; our own failures are ``infra_error`` and never blamed 
 """
 
 import sandbox
+from thor_ray.config import SandboxConfig
 from thor_ray.dialogue import escape_fences, shorten_observation
 from thor_ray.trajectory import ExecutionResult, ExecutionStatus
+
+MEBIBYTE = 2**20
 
 NO_OUTPUT_TEXT = "The program printed nothing."
 MEMORY_TEXT = "MemoryError: the program needed more memory than it may use"
 OUTPUT_TEXT = "OutputLimit: the program printed more than it may"
 INFRA_TEXT = "The program could not be run."
+
+
+def make_sandbox(config: SandboxConfig) -> sandbox.Sandbox:
+    """The sandbox that a recipe asks for, not open yet."""
+    return sandbox.Sandbox(
+        workers=config.workers,
+        preload=config.preload,
+        limits=sandbox.Limits(wall_seconds=config.timeout_seconds, memory_bytes=config.memory_mib * MEBIBYTE),
+        min_level=config.min_level,
+    )
 
 
 def to_execution_result(result: sandbox.Result, timeout_seconds: float) -> ExecutionResult:

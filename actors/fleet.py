@@ -75,6 +75,10 @@ class RolloutFleet:
         ]
         return self._collect(calls, on_group, request)
 
+    def isolation(self) -> list[dict[str, Any]]:
+        """The confinement that each actor's programs run under, as it was probed."""
+        return list(ray.get([actor.isolation.remote() for actor in self.actors]))
+
     def _collect(
         self,
         calls: list[tuple[int, str, tuple[Any, ...], str]],

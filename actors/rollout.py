@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import ray
 
-import sandbox
 from actors.codec import TokenizerCodec
 from actors.engine import EngineSettings, VllmEngine
+from actors.execution import make_sandbox
 from actors.generation import EngineError, GenerationRequest
 from actors.live import LiveEvent
 from actors.sampler import RolloutSettings, TrajectorySampler
@@ -39,13 +39,8 @@ class RolloutActor:
     """
 
     def __init__(self, recipe: Recipe, model: str) -> None:
-        limits = sandbox.Limits(
-            wall_seconds=recipe.sandbox.timeout_seconds, memory_bytes=recipe.sandbox.memory_mib * 2**20
-        )
         # First what is cheap and likely to be refused; the engine takes seconds.
-        self._sandbox = sandbox.Sandbox(
-            workers=recipe.sandbox.workers, preload=recipe.sandbox.preload, limits=limits
-        ).start()
+        self._sandbox = make_sandbox(recipe.sandbox).start()
         self._grader = GraderPool()
         self._engine = VllmEngine(
             EngineSettings(

@@ -5,8 +5,8 @@ nearest known one; options that would silently do nothing are refused too. ``tho
 """
 
 import difflib
-from pathlib import Path
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
@@ -79,6 +79,7 @@ class SandboxConfig(Section):
     timeout_seconds: float = Field(5.0, gt=0, le=60, description="Wall time of one execution.")
     memory_mib: int = Field(512, ge=16, description="Memory of one execution above the warm process's own.")
     preload: tuple[str, ...] = Field(("numpy", "sympy"), description="Modules imported once, before forking.")
+    min_level: int = Field(2, ge=1, le=4, description="The least isolation to run under; `thor sandbox check` shows it.")
 
 
 class EngineConfig(Section):

@@ -4,6 +4,7 @@ Each stage is finished or not. A run that is resumed goes on after the last fini
 that left; what an unfinished stage had recorded is superseded.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,15 @@ def run_plan(plan: Plan, log: RunLog, progress: Progress) -> None:
             if cluster.dashboard_url:
                 progress.console.print(f"Ray dashboard: {cluster.dashboard_url}")
             with started_workers(recipe, latest_checkpoint(log) or plan.model, learners=learners) as workers:
+                note_isolation(workers, log, progress)
                 Pipeline(recipe, plan.problems, workers, log, progress).run(left)
+
+
+def note_isolation(workers: Workers, log: RunLog, progress: Progress) -> None:
+    """Says and writes down how well programs are really confined; what a recipe asks for is only the least of it."""
+    found = workers.fleet.isolation()
+    (log.logs / "sandbox.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+    progress.console.print(f"sandbox: isolation level {min(each['level'] for each in found):d}")
 
 
 def latest_checkpoint(log: RunLog) -> Path | None:

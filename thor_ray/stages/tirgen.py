@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-import sandbox
 from actors.codec import TokenizerCodec
+from actors.execution import make_sandbox
 from actors.generation import derive_seed
 from actors.sampler import Grader
 from thor_ray.config import Recipe, SamplingConfig, TirgenConfig
@@ -82,10 +82,9 @@ def tirgen(
         UserError: no demonstration passed the filters.
     """
     config = recipe.tirgen
-    limits = sandbox.Limits(wall_seconds=recipe.sandbox.timeout_seconds, memory_bytes=recipe.sandbox.memory_mib * 2**20)
     generator = FleetGenerator(workers.fleet.actors, workers.codec, config, recipe.policy.max_context)
     with (
-        sandbox.Sandbox(workers=recipe.sandbox.workers, preload=recipe.sandbox.preload, limits=limits) as code_runner,
+        make_sandbox(recipe.sandbox) as code_runner,
         GraderPool() as grader,
     ):
         rewriter = Rewriter(
