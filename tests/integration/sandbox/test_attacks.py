@@ -68,6 +68,7 @@ def test_attacks(rows: dict[Row, RowRun | str], row: Row, theme: str, mode: Mode
     if isinstance(run, str):
         pytest.skip(run)
     if isinstance(unavailable := run.opened.result(), str):
+        assert "escape probes" not in unavailable  # the level can be built here, and does not hold
         pytest.skip(f"no sandbox at level {row.level} for a {row.user} user: {unavailable}")
     interpreter = interpreter_of(row.user)
     assert isinstance(interpreter, Interpreter)
