@@ -3,8 +3,9 @@
 import re
 from functools import lru_cache
 
-from thor_ray.grading.normalisation import group_end
-from thor_ray.grading.rational import TooLargeError, evaluate
+from thor_ray.grading.normalisation import group_end, plain_characters
+from thor_ray.grading.numerals import TooLargeError
+from thor_ray.grading.rational import evaluate
 
 MAX_CHARACTERS = 2_000
 MAX_NESTING = 50
@@ -16,7 +17,7 @@ _FORBIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
 _BRACKET = re.compile(r"[()\[\]{}]")
-_FACTORIAL = re.compile(r"(\d+|[)}\]])\s*!")
+_FACTORIAL = re.compile(r"(\d+)\s*!")
 _TOWER = re.compile(r"\^\s*-?\w+\s*\^|!\s*!")  # 9^9^9 and 5!!!: ambiguous at best, astronomical at worst
 _BINOMIAL = re.compile(r"\\binom\{([^{}]*)\}")
 _DIGITS = re.compile(r"\d{4,}")
@@ -28,7 +29,7 @@ def refusal(answer: str) -> str | None:
     Args:
         answer: The raw text of the box.
     """
-    if len(answer) > MAX_CHARACTERS:
+    if len(answer) > MAX_CHARACTERS or len(plain_characters(answer)) > 2 * MAX_CHARACTERS:
         return f"longer than {MAX_CHARACTERS} characters"
     if _FORBIDDEN.search(answer):
         return "control or invisible characters"
@@ -55,7 +56,7 @@ def is_too_large_to_evaluate(text: str) -> bool:
     if _TOWER.search(text):
         return True
     for factorial in _FACTORIAL.findall(text):
-        if not factorial.isdigit() or len(factorial) > 9 or int(factorial) > MAX_FACTORIAL:
+        if len(factorial) > 9 or int(factorial) > MAX_FACTORIAL:
             return True
     for upper in _BINOMIAL.findall(text):
         digits = _DIGITS.search(upper)

@@ -4,17 +4,19 @@ import asyncio
 import os
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from fractions import Fraction
 from functools import lru_cache
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from thor_ray.grading import gates
-from thor_ray.grading.comparison import compare
 from thor_ray.grading.extraction import extract_boxed
+from thor_ray.grading.policy import EXACT, GradingPolicy
+from thor_ray.grading.tolerance import WITHIN_TOLERANCE, compare_under
 from thor_ray.grading.values import Comparison, UnreadableAnswerError
 from thor_ray.grading.verdict import Grade, GradeStatus
 from thor_ray.grading.worker_process import (
@@ -28,20 +30,26 @@ from thor_ray.grading.worker_process import (
 
 DEADLINE_SECONDS = 2.0
 """Time for all the algebra of one verdict."""
+GRADER_VERSION = 2
+"""Goes up whenever some verdict changes; part of the key under which verdicts are kept."""
+
+_T = TypeVar("_T")
+_Key = tuple[str, str, GradingPolicy, int]
 
 
-def grade_inline(answer: str, gold: str) -> Grade | None:
+def grade_inline(answer: str, gold: str, policy: GradingPolicy = EXACT) -> Grade | None:
     """Grades an answer without any process, file or clock but the stopwatch; pure up to ``milliseconds``.
 
     Args:
         answer: The content of the answer's box.
         gold: The gold answer.
+        policy: How strictly numbers are compared.
 
     Returns:
         The verdict, or ``None`` if only algebra can give one.
     """
     started = time.perf_counter()
-    if _is_short_integer(answer) and _is_short_integer(gold):
+    if _is_short_integer(answer) and _is_short_integer(gold) and policy is EXACT:
         equal = int(answer) == int(gold)
         return _grade(Comparison(equal, "equal" if equal else "different value"), "exact", answer, started)
     refusal = gates.refusal(answer)
@@ -51,7 +59,7 @@ def grade_inline(answer: str, gold: str) -> Grade | None:
         comparison = Comparison(gold.strip() == answer.strip(), "the gold answer can only be compared as text")
         return _grade(comparison, "gate", answer, started)
     try:
-        comparison = compare(gold, answer)
+        comparison = compare_under(policy, gold, answer)
     except UnreadableAnswerError as error:
         return Grade(GradeStatus.UNPARSABLE, str(error), "exact", answer, _milliseconds_since(started))
     if comparison.equal is None:
@@ -68,9 +76,9 @@ class GraderPool:
     the process in any case, however that ends.
 
     Args:
-        workers: Greatest number of comparisons at a time, each in its own process (about 100 MB), plus one spare.
+        workers: Greatest number of comparisons at a time, each in its own process (about 40 MB), plus one spare.
         deadline_seconds: Time for the algebra of one verdict, not counting the wait for a free worker.
-        cache_size: Number of verdicts kept, by (gold, answer); 0 switches the cache off.
+        cache_size: Number of verdicts kept, by gold, answer, policy and grader version; 0 switches the cache off.
 
     Raises:
         ValueError: An argument is out of range.
@@ -90,30 +98,42 @@ class GraderPool:
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="grader")
         self._own = threading.local()
         self._owner_pid = os.getpid()
+        self._counts: Counter[GradeStatus] = Counter()
+        self._counts_lock = threading.Lock()
 
-    def grade(self, response: str, gold: str) -> Grade:
+    def grade(self, response: str, gold: str, policy: GradingPolicy = EXACT) -> Grade:
         """Grades a whole response by its last box; blocks until there is a verdict.
 
         Raises:
             RuntimeError: The pool is closed, or was made by the process that this one was forked from.
         """
-        answer = extract_boxed(response)
-        return _NO_BOX if answer is None else self.grade_answer(answer, gold)
+        return self._counted(_result(self._begin_response(response, gold, policy)))
 
-    def grade_answer(self, answer: str, gold: str) -> Grade:
+    def grade_answer(self, answer: str, gold: str, policy: GradingPolicy = EXACT) -> Grade:
         """Grades the content of a box; blocks until there is a verdict. Raises as ``grade`` does."""
-        outcome = self._begin(answer, gold)
-        return outcome if isinstance(outcome, Grade) else outcome.result()
+        return self._counted(_result(self._begin(answer, gold, policy)))
 
-    async def agrade(self, response: str, gold: str) -> Grade:
+    def grade_many(self, pairs: Iterable[tuple[str, str]], policy: GradingPolicy = EXACT) -> list[Grade]:
+        """Grades (response, gold) pairs side by side, as many at a time as there are workers; keeps their order."""
+        begun = [self._begin_response(response, gold, policy) for response, gold in pairs]
+        return [self._counted(_result(outcome)) for outcome in begun]
+
+    async def agrade(self, response: str, gold: str, policy: GradingPolicy = EXACT) -> Grade:
         """Like ``grade``, without blocking the event loop."""
-        answer = extract_boxed(response)
-        return _NO_BOX if answer is None else await self.agrade_answer(answer, gold)
+        return self._counted(await _awaited(self._begin_response(response, gold, policy)))
 
-    async def agrade_answer(self, answer: str, gold: str) -> Grade:
+    async def agrade_answer(self, answer: str, gold: str, policy: GradingPolicy = EXACT) -> Grade:
         """Like ``grade_answer``, without blocking the event loop."""
-        outcome = self._begin(answer, gold)
-        return outcome if isinstance(outcome, Grade) else await asyncio.wrap_future(outcome)
+        return self._counted(await _awaited(self._begin(answer, gold, policy)))
+
+    async def agrade_many(self, pairs: Iterable[tuple[str, str]], policy: GradingPolicy = EXACT) -> list[Grade]:
+        """Like ``grade_many``, without blocking the event loop."""
+        return await asyncio.gather(*(self.agrade(response, gold, policy) for response, gold in pairs))
+
+    def counts(self) -> dict[str, int]:
+        """Verdicts given so far by status, those from the cache included: a jump of one of them is an alarm."""
+        with self._counts_lock:
+            return {status.value: self._counts[status] for status in GradeStatus}
 
     def warm_up(self) -> None:
         """Starts a worker now, so that a missing library is found before the work and the first verdict is quick.
@@ -149,26 +169,38 @@ class GraderPool:
     ) -> None:
         await asyncio.to_thread(self.close)
 
-    def _begin(self, answer: str, gold: str) -> "Grade | Future[Grade]":
+    def _counted(self, grade: Grade) -> Grade:
+        with self._counts_lock:
+            self._counts[grade.status] += 1
+        return grade
+
+    def _begin_response(self, response: str, gold: str, policy: GradingPolicy) -> "Grade | Future[Grade]":
+        answer = extract_boxed(response)
+        return _NO_BOX if answer is None else self._begin(answer, gold, policy)
+
+    def _begin(self, answer: str, gold: str, policy: GradingPolicy) -> "Grade | Future[Grade]":
         """A verdict at once where possible, else the promise of one."""
         started = time.perf_counter()
-        cached = self._cache.get(gold, answer)
+        key = (gold, answer, policy, GRADER_VERSION)
+        cached = self._cache.get(key)
         if cached is not None:
             return replace(cached, milliseconds=_milliseconds_since(started))
-        inline = grade_inline(answer, gold)
+        inline = grade_inline(answer, gold, policy)
         if inline is not None:
-            self._cache.put(gold, inline)
+            self._cache.put(key, inline)
             return inline
         if os.getpid() != self._owner_pid:
             raise RuntimeError("this GraderPool was made before a fork; make one in the process that uses it")
-        return self._threads.submit(self._grade_with_algebra, answer, gold, started)
+        return self._threads.submit(self._grade_with_algebra, key, started)
 
-    def _grade_with_algebra(self, answer: str, gold: str, started: float) -> Grade:
+    def _grade_with_algebra(self, key: _Key, started: float) -> Grade:
         """Runs in a thread of the pool. A worker that died is replaced once; a second death is an error."""
+        gold, answer, policy, _ = key
         try:
-            comparison = compare(gold, answer, self._algebra_until_deadline())
-            grade = _grade(comparison, "symbolic", answer, started)
-        except UnparsableError as error:
+            self._worker()  # its start is not charged to the answer
+            algebra = _WorkerAlgebra(self._ask, time.monotonic() + self._deadline_seconds)
+            grade = _grade(compare_under(policy, gold, answer, algebra), "symbolic", answer, started)
+        except (UnparsableError, UnreadableAnswerError) as error:
             grade = Grade(GradeStatus.UNPARSABLE, str(error), "symbolic", answer, _milliseconds_since(started))
         except AlgebraTimeoutError:
             reason = f"no verdict within {self._deadline_seconds:g} s"
@@ -177,29 +209,23 @@ class GraderPool:
             return Grade(GradeStatus.ERROR, str(error), "symbolic", answer, _milliseconds_since(started))
         finally:
             self._supply.prepare_spare()
-        self._cache.put(gold, grade)
+        self._cache.put(key, grade)
         return grade
 
-    def _algebra_until_deadline(self) -> Callable[[str, str], bool]:
-        """Algebra for one verdict: all its comparisons share one deadline, which begins once a worker is ready."""
-        self._worker()
-        deadline = time.monotonic() + self._deadline_seconds
+    def _ask(self, question: Callable[[WorkerProcess, float], _T], deadline: float) -> _T:
+        """Asks the worker of the calling pool thread; if that dies without an answer, another one."""
+        try:
+            return self._ask_once(question, deadline)
+        except WorkerDiedError:
+            # Killed from outside, or by this very question; the second death says which. The new one's start is not
+            # charged to the answer.
+            self._worker()
+            return self._ask_once(question, time.monotonic() + self._deadline_seconds)
 
-        def equal(gold: str, answer: str) -> bool:
-            try:
-                return self._ask(gold, answer, deadline)
-            except WorkerDiedError:
-                # Killed from outside, or by this very pair; the second death says which. The new one's start is not
-                # charged to the answer.
-                self._worker()
-                return self._ask(gold, answer, time.monotonic() + self._deadline_seconds)
-
-        return equal
-
-    def _ask(self, gold: str, answer: str, deadline: float) -> bool:
+    def _ask_once(self, question: Callable[[WorkerProcess, float], _T], deadline: float) -> _T:
         worker = self._worker()
         try:
-            return worker.equal(gold, answer, deadline)
+            return question(worker, deadline)
         except AlgebraError:
             if not worker.is_alive:
                 self._drop_worker()
@@ -221,37 +247,63 @@ class GraderPool:
         self._own.worker = None
 
 
+class _WorkerAlgebra:
+    """Algebra for one verdict: all its questions share one deadline.
+
+    Args:
+        ask: Puts a question to a worker.
+        deadline: ``time.monotonic()`` value at which the worker is killed.
+    """
+
+    def __init__(
+        self, ask: Callable[[Callable[[WorkerProcess, float], object], float], object], deadline: float
+    ) -> None:
+        self._ask = ask
+        self._deadline = deadline
+
+    def equal(self, gold: str, answer: str) -> bool | None:
+        """See `values.Algebra`."""
+        equal = self._ask(lambda worker, deadline: worker.equal(gold, answer, deadline), self._deadline)
+        assert equal is None or isinstance(equal, bool)
+        return equal
+
+    def number(self, text: str) -> Fraction | None:
+        """See `values.Algebra`."""
+        number = self._ask(lambda worker, deadline: worker.number(text, deadline), self._deadline)
+        assert number is None or isinstance(number, Fraction)
+        return number
+
+
 class _VerdictCache:
-    """Least recently used verdicts by (gold, answer). Thread-safe."""
+    """Least recently used verdicts. Thread-safe."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._lock = threading.Lock()
-        self._grades: OrderedDict[tuple[str, str], Grade] = OrderedDict()
+        self._grades: OrderedDict[_Key, Grade] = OrderedDict()
 
-    def get(self, gold: str, answer: str) -> Grade | None:
+    def get(self, key: _Key) -> Grade | None:
         with self._lock:
-            grade = self._grades.get((gold, answer))
+            grade = self._grades.get(key)
             if grade is not None:
-                self._grades.move_to_end((gold, answer))
+                self._grades.move_to_end(key)
             return grade
 
-    def put(self, gold: str, grade: Grade) -> None:
-        assert grade.extracted is not None
+    def put(self, key: _Key, grade: Grade) -> None:
         with self._lock:
-            self._grades[gold, grade.extracted] = grade
+            self._grades[key] = grade
             if len(self._grades) > self._size:
                 self._grades.popitem(last=False)
 
 
-def grade(response: str, gold: str) -> Grade:
+def grade(response: str, gold: str, policy: GradingPolicy = EXACT) -> Grade:
     """Grades one response with this process's own one-worker pool, made on first use; see ``GraderPool.grade``."""
-    return _pool_of_process(os.getpid()).grade(response, gold)
+    return _pool_of_process(os.getpid()).grade(response, gold, policy)
 
 
-def grade_answer(answer: str, gold: str) -> Grade:
+def grade_answer(answer: str, gold: str, policy: GradingPolicy = EXACT) -> Grade:
     """Grades the content of one box with this process's own pool; see ``GraderPool.grade_answer``."""
-    return _pool_of_process(os.getpid()).grade_answer(answer, gold)
+    return _pool_of_process(os.getpid()).grade_answer(answer, gold, policy)
 
 
 @lru_cache(maxsize=1)
@@ -262,12 +314,21 @@ def _pool_of_process(_pid: int) -> GraderPool:
 _NO_BOX = Grade(GradeStatus.NO_BOX, "no complete, non-empty box", "extraction", None, 0.0)
 
 
+def _result(outcome: "Grade | Future[Grade]") -> Grade:
+    return outcome if isinstance(outcome, Grade) else outcome.result()
+
+
+async def _awaited(outcome: "Grade | Future[Grade]") -> Grade:
+    return outcome if isinstance(outcome, Grade) else await asyncio.wrap_future(outcome)
+
+
 def _is_short_integer(text: str) -> bool:
     return len(text) <= 18 and text.isascii() and text.removeprefix("-").isdigit()
 
 
 def _grade(comparison: Comparison, path: str, answer: str, started: float) -> Grade:
     status = GradeStatus.CORRECT if comparison.equal else GradeStatus.WRONG
+    path = "tolerance" if comparison.reason == WITHIN_TOLERANCE else path
     return Grade(status, comparison.reason, path, answer, _milliseconds_since(started))
 
 

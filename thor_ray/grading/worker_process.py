@@ -11,16 +11,18 @@ import subprocess
 import sys
 import threading
 import time
+from fractions import Fraction
 from multiprocessing.connection import Pipe
 from pathlib import Path
 from typing import Any
 
 from thor_ray.errors import UserError
+from thor_ray.grading.numerals import TooLargeError
 
 STARTUP_SECONDS = 60.0
-"""Time for a worker to import sympy; a loaded machine needs several seconds."""
+"""Time for a worker to start; a fraction of a second, but seconds on a loaded machine."""
 RECYCLE_AFTER = 2_000
-"""Comparisons after which a worker is replaced: sympy's caches grow for ever."""
+"""Questions after which a worker is replaced, so that no leak of a library adds up."""
 
 
 class AlgebraError(RuntimeError):
@@ -36,7 +38,7 @@ class GraderUnavailableError(UserError, AlgebraError):
 
 
 class UnparsableError(ValueError):
-    """math-verify cannot read one side.
+    """One side is no expression.
 
     Attributes:
         side: ``gold`` or ``answer``.
@@ -62,7 +64,7 @@ class WorkerProcess:
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
-            "PYTHONHASHSEED": "0",  # sympy's term order, and with it its answers, may depend on hashes
+            "PYTHONHASHSEED": "0",  # the same answers in every process
             "OMP_NUM_THREADS": "1",
             "CUDA_VISIBLE_DEVICES": "",
         }
@@ -112,12 +114,12 @@ class WorkerProcess:
             self.kill()
             raise GraderUnavailableError(
                 f"symbolic grading is not available: {greeting['fatal']}",
-                "Install the pinned parser: pip install 'math-verify[antlr4_13_2]==0.9.0'.",
+                "Install the project's dependencies anew; mpmath is what the algebra needs.",
             )
         self._is_ready = True
 
-    def equal(self, gold: str, answer: str, deadline: float) -> bool:
-        """Compares two normalised expressions.
+    def equal(self, gold: str, answer: str, deadline: float) -> bool | None:
+        """Compares two normalised expressions; ``None`` if they have no values to compare.
 
         Args:
             gold: The gold expression.
@@ -127,22 +129,35 @@ class WorkerProcess:
         Raises:
             AlgebraTimeoutError: The deadline passed.
             UnparsableError: One side is not readable.
+            TooLargeError: Evaluating them would take too long.
             AlgebraError: The algebra failed, or the worker died; ``is_alive`` says which.
         """
+        response = self._ask({"gold": gold, "answer": answer}, deadline)
+        if "unparsable" in response:
+            raise UnparsableError(response["unparsable"])
+        equal: bool | None = response["equal"]
+        return equal
+
+    def number(self, text: str, deadline: float) -> Fraction | None:
+        """The value of a normalised expression, if it is a real constant; otherwise as ``equal``."""
+        pair = self._ask({"number": text}, deadline)["number"]
+        return None if pair is None else Fraction(*pair)
+
+    def _ask(self, request: dict[str, str], deadline: float) -> dict[str, Any]:
         self._served += 1
         try:
-            self._connection.send_bytes(json.dumps({"gold": gold, "answer": answer}).encode())
+            self._connection.send_bytes(json.dumps(request).encode())
             response = self._receive(deadline)
         except (OSError, AlgebraError) as error:
             self.kill()
             raise error if isinstance(error, AlgebraError) else WorkerDiedError(str(error)) from error
-        if "unparsable" in response:
-            raise UnparsableError(response["unparsable"])
         if "error" in response:
             if "suspect" in response:
                 self.kill()
             raise AlgebraError(response["error"])
-        return bool(response["equal"])
+        if "too_large" in response:
+            raise TooLargeError
+        return response
 
     def kill(self) -> None:
         """Ends the process at once and reaps it. May be called twice."""
