@@ -20,7 +20,7 @@ import sys
 from typing import Any, NamedTuple, NoReturn, TypedDict
 
 from sandbox import wire
-from sandbox.inside import child, kernel, landlock, namespaces, seccomp, warmup
+from sandbox.inside import child, heap, kernel, landlock, namespaces, seccomp, warmup
 from sandbox.inside.seccomp import Boundary
 from sandbox.inside.syscalls import HERE, MACHINE
 
@@ -68,12 +68,12 @@ def main() -> NoReturn:
         _preload(settings["preload"])
     except Exception as error:
         _give_up(control, "error", f"{type(error).__name__}: {error}")
+    heap.settle()
     try:
         confinement, hello = _lock_down(settings)
     except LevelUnavailable as error:
         _give_up(control, "unavailable", str(error))
     sys.path.insert(0, "")
-    gc.collect()
     gc.freeze()
     _say_hello(control, hello)
     _serve(control, confinement)
@@ -228,7 +228,7 @@ def _fork(
     """Makes a child and tells the supervisor; (-1, None) if the kernel refuses one."""
     zygote = os.getpid()
     try:
-        pid = os.fork()
+        pid = heap.fork()
     except OSError as error:
         control.send(wire.Refused(number, error.errno or errno.EAGAIN).pack())
         pid = -1

@@ -149,7 +149,7 @@ def test_a_program_with_too_many_threads_is_ended():
     code = """
 import threading, time
 threading.stack_size(32768)
-for _ in range(4000): threading.Thread(target=time.sleep, args=(5,), daemon=True).start()
+for _ in range(400): threading.Thread(target=time.sleep, args=(5,), daemon=True).start()
 time.sleep(5)
 """
     with Sandbox(workers=1, preload=(), limits=Limits(threads=100)) as sandbox:
