@@ -6,12 +6,17 @@ from pathlib import Path
 import pytest
 
 from sandbox import scratch as scratch_module
-from sandbox.scratch import ScratchSpace, _remove_tree
+from sandbox.scratch import Scratch, ScratchSpace, _remove_tree
 
 
 @pytest.fixture(autouse=True)
 def _own_temporary_directory(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+
+def path_of(space: ScratchSpace, scratch: Scratch) -> Path:
+    assert scratch.name is not None
+    return space.path / scratch.name
 
 
 def test_an_empty_directory_serves_again_and_a_used_one_goes():
@@ -20,11 +25,11 @@ def test_an_empty_directory_serves_again_and_a_used_one_goes():
     space.release(first)
     again = space.acquire()
     assert again.name == first.name
-    (space.path / again.name / "file").touch()
+    (path_of(space, again) / "file").touch()
     space.release(again)
     fresh = space.acquire()
     assert fresh.name != again.name
-    assert list((space.path / fresh.name).iterdir()) == []
+    assert list(path_of(space, fresh).iterdir()) == []
     space.discard(fresh)
     space.close()
     assert not space.path.exists()
@@ -33,7 +38,7 @@ def test_an_empty_directory_serves_again_and_a_used_one_goes():
 def test_a_directory_whose_mode_was_changed_does_not_serve_again():
     space = ScratchSpace()
     first = space.acquire()
-    (space.path / first.name).chmod(0o777)
+    path_of(space, first).chmod(0o777)
     space.release(first)
     second = space.acquire()
     assert second.name != first.name
@@ -99,7 +104,7 @@ def test_closing_waits_for_the_janitors():
     space = ScratchSpace()
     used = space.acquire()
     for name in range(200):
-        (space.path / used.name / str(name)).touch()
+        (path_of(space, used) / str(name)).touch()
     space.release(used)
     space.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "sandbox-janitor"]
