@@ -43,9 +43,15 @@ class PolicyConfig(Section):
 
 
 class ProblemSource(Section):
-    """Where problems come from: generated families, or a JSONL file."""
+    """Where problems come from: generated families, or problems that exist."""
 
-    file: Path | None = Field(None, description="JSONL with `problem` and `answer` a line; families are ignored.")
+    file: str | None = Field(
+        None,
+        min_length=1,
+        description="JSONL or Parquet file, `hf:owner/name[:config][:split]`, or a benchmark's name; families are ignored.",
+    )
+    question_field: str | None = Field(None, description="Where the file has its questions, if not in a known field.")
+    answer_field: str | None = Field(None, description="Where the file has its answers; dots lead into objects.")
     families: dict[str, float] = Field(
         {}, description="Generated families and their weights in the mix, or a list of equal ones; empty means all."
     )
@@ -64,12 +70,36 @@ class ProblemSource(Section):
             raise ValueError("weights must be above 0; leave a family out instead")
         return families
 
+    @model_validator(mode="after")
+    def _fields_of_a_file(self) -> Self:
+        if self.file is None and (self.question_field or self.answer_field):
+            raise ValueError("question_field and answer_field do nothing without file")
+        return self
+
+
+class DecontaminationConfig(Section):
+    """Training problems that are test problems are left out before any work starts."""
+
+    against: tuple[str, ...] = Field(
+        (), description="Test sets: benchmarks by name, files, or data sets of the hub; empty checks nothing."
+    )
+    ngram: int = Field(13, ge=1, description="Words in a row that have to agree.")
+    min_share: float = Field(0.5, gt=0, le=1, description="Share of a test problem's n-grams that is an overlap.")
+
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        if not self.against and self.model_fields_set - {"against"} and self != DecontaminationConfig():
+            raise ValueError("ngram and min_share do nothing without against")
+        return self
+
 
 class ProblemsConfig(Section):
     """Training and held-out problems. Generated ones are disjoint in instances and in phrasing."""
 
     train: ProblemSource = ProblemSource(count=2000)
     heldout: ProblemSource = ProblemSource(count=200)
+    data_dir: Path | None = Field(None, description="Folder with benchmark files; null asks THOR_DATA.")
+    decontamination: DecontaminationConfig = DecontaminationConfig()
 
 
 class SandboxConfig(Section):
@@ -79,7 +109,9 @@ class SandboxConfig(Section):
     timeout_seconds: float = Field(5.0, gt=0, le=60, description="Wall time of one execution.")
     memory_mib: int = Field(512, ge=16, description="Memory of one execution above the warm process's own.")
     preload: tuple[str, ...] = Field(("numpy", "sympy"), description="Modules imported once, before forking.")
-    min_level: int = Field(2, ge=1, le=4, description="The least isolation to run under; `thor sandbox check` shows it.")
+    min_level: int = Field(
+        2, ge=1, le=4, description="The least isolation to run under; `thor sandbox check` shows it."
+    )
 
 
 class EngineConfig(Section):

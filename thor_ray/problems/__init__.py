@@ -1,4 +1,4 @@
-r"""Mathematics problems with exact answers: generated families and real problem files.
+r"""Mathematics problems with exact answers: generated families, problem files, data sets of the hub, benchmarks.
 
 A generated problem carries a worked solution without code, one reasoning step a line: the first line
 restates the operands and names the goal, one claim a line follows, and the last line boxes the answer.
@@ -31,9 +31,26 @@ Numbers have no thousands separators. Every claim ends in ``= result``; the part
 ``=`` says all that is needed to compute it.
 """
 
+from thor_ray.problems.benchmarks import Benchmark, BenchmarkKind
+from thor_ray.problems.errors import ProblemFileError
 from thor_ray.problems.families import FAMILIES, LEVELS
+from thor_ray.problems.fields import FieldNames
 from thor_ray.problems.generate import Split, generate
-from thor_ray.problems.jsonl import ProblemFileError, load_problems
 from thor_ray.problems.problem import Problem
+from thor_ray.problems.registry import BENCHMARKS, benchmark_named
+from thor_ray.problems.sources import load_problems
 
-__all__ = ["FAMILIES", "LEVELS", "Problem", "ProblemFileError", "Split", "generate", "load_problems"]
+__all__ = [
+    "BENCHMARKS",
+    "FAMILIES",
+    "LEVELS",
+    "Benchmark",
+    "BenchmarkKind",
+    "FieldNames",
+    "Problem",
+    "ProblemFileError",
+    "Split",
+    "benchmark_named",
+    "generate",
+    "load_problems",
+]

@@ -16,6 +16,7 @@ class Problem:
         solution: A worked solution in plain text, without code, one reasoning step a line and the
             boxed answer on the last; ``None`` where the source has none. TIRGen may start from it;
             nothing that is graded ever sees it.
+        subject: Field of mathematics or course, as the source names it; ``None`` where it does not say.
     """
 
     id: str
@@ -24,3 +25,4 @@ class Problem:
     source: str
     level: int | None = None
     solution: str | None = None
+    subject: str | None = None

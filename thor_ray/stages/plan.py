@@ -118,6 +118,8 @@ def print_plan(plan: Plan, console: Console) -> None:
         rows["actors"] += f", {learner.ranks} × learner (ZeRO {learner.zero_stage}, {budget})"
     if plan.problems.too_long:
         rows["left out"] = f"{plan.problems.too_long} problems, too long for the context"
+    if against := recipe.problems.decontamination.against:
+        rows["contaminated"] = f"{plan.problems.contaminated} training problems left out, found in {', '.join(against)}"
     if Stage.COLD_START in plan.stages:
         rows["cold start"] = f"{recipe.cold_start.epochs} epochs, {recipe.cold_start.batch_size} sequences per update"
     if Stage.RL in plan.stages:

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
-from thor_ray.config import ProblemSource, Recipe
+from thor_ray.config import ProblemsConfig, ProblemSource, Recipe
 from thor_ray.dialogue import render_prompt
 from thor_ray.errors import UserError
-from thor_ray.problems import FAMILIES, Problem, Split, generate
-from thor_ray.problems.jsonl import load_problems
+from thor_ray.problems import FAMILIES, FieldNames, Problem, Split, generate, load_problems
+from thor_ray.problems.decontamination import OverlapRule, index_test_sets
 
 MIN_RESPONSE_TOKENS = 32
 """A prompt that leaves less room than this in the context cannot be answered and is left out."""
@@ -22,22 +23,25 @@ class ProblemSets:
         train: Asked by TIRGen and RL.
         heldout: Asked by evaluations only.
         too_long: How many were left out because their prompt does not fit the context.
+        contaminated: How many training problems were left out because they are test problems.
     """
 
     train: tuple[Problem, ...]
     heldout: tuple[Problem, ...]
     too_long: int
+    contaminated: int = 0
 
 
-def read_problems(source: ProblemSource, split: Split, seed: int) -> list[Problem]:
-    """The problems of one source, in the same order for the same seed.
+def read_problems(source: ProblemSource, split: Split, seed: int, data_dir: Path | None = None) -> list[Problem]:
+    """All problems of a file, or as many generated ones as the source asks for, in the same order for the same seed.
 
     Raises:
-        ProblemFileError: the file is missing, or one of its lines is no problem.
+        ProblemFileError: the file is missing, or one of its rows is no problem.
         UserError: the generated families cannot give as many as asked for.
     """
     if source.file is not None:
-        return load_problems(source.file, limit=source.count)
+        names = FieldNames(source.question_field, source.answer_field)
+        return load_problems(source.file, names=names, data_dir=data_dir)
     weights = source.families or dict.fromkeys(FAMILIES, 1.0)
     problems: list[Problem] = []
     try:
@@ -76,21 +80,46 @@ def problem_sets(recipe: Recipe, encode: Callable[[str], list[int]]) -> ProblemS
     Raises:
         UserError: no problem is left, or a held-out one is a training problem as well.
     """
-    sets: dict[Split, list[Problem]] = {}
-    too_long = 0
-    sources: dict[Split, ProblemSource] = {"train": recipe.problems.train, "heldout": recipe.problems.heldout}
-    for split, source in sources.items():
-        read = read_problems(source, split, recipe.seed)
-        sets[split] = [problem for problem in read if fits(problem, recipe, encode)]
-        too_long += len(read) - len(sets[split])
-        if not sets[split]:
+    config = recipe.problems
+    found = read_problems(config.train, "train", recipe.seed, config.data_dir)
+    clean = without_test_problems(found, config)
+    read: dict[Split, list[Problem]] = {
+        "train": clean[: config.train.count],
+        "heldout": read_problems(config.heldout, "heldout", recipe.seed, config.data_dir)[: config.heldout.count],
+    }
+    sets = {
+        split: [problem for problem in problems if fits(problem, recipe, encode)] for split, problems in read.items()
+    }
+    for split, problems in sets.items():
+        if not problems:
             raise UserError(
-                f"problems.{split}: none of {len(read)} problems leaves {MIN_RESPONSE_TOKENS} tokens for a response "
-                f"in policy.max_context {recipe.policy.max_context}",
+                f"problems.{split}: none of {len(read[split])} problems leaves {MIN_RESPONSE_TOKENS} tokens for a "
+                f"response in policy.max_context {recipe.policy.max_context}",
                 "raise policy.max_context or choose shorter problems",
             )
     _refuse_overlap(sets["train"], sets["heldout"])
-    return ProblemSets(tuple(sets["train"]), tuple(sets["heldout"]), too_long)
+    too_long = sum(len(read[split]) - len(sets[split]) for split in sets)
+    return ProblemSets(tuple(sets["train"]), tuple(sets["heldout"]), too_long, len(found) - len(clean))
+
+
+def without_test_problems(problems: Sequence[Problem], config: ProblemsConfig) -> list[Problem]:
+    """Training problems less those that are in a test set of ``problems.decontamination.against``.
+
+    Raises:
+        ProblemFileError: a test set is not found or cannot be read.
+        UserError: nothing is left.
+    """
+    rule = config.decontamination
+    if not rule.against:
+        return list(problems)
+    index = index_test_sets(rule.against, OverlapRule(rule.ngram, rule.min_share), config.data_dir)
+    clean = [problem for row, problem in enumerate(problems, start=1) if not index.overlaps(problem, row)]
+    if not clean:
+        raise UserError(
+            f"problems.train: all {len(problems)} problems are in {', '.join(rule.against)}",
+            "train on other problems; `thor problems decontaminate` shows which ones overlap",
+        )
+    return clean
 
 
 def problem_batches(problems: Sequence[Problem], size: int, rounds: int, seed: int) -> Iterator[list[Problem]]:

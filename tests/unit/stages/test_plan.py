@@ -13,7 +13,7 @@ from rich.console import Console
 from tests.support.runs import trajectory
 from thor_ray.config import Recipe, validate_recipe
 from thor_ray.errors import PreflightError, UserError
-from thor_ray.problems.jsonl import ProblemFileError
+from thor_ray.problems import ProblemFileError
 from thor_ray.records import Stage, write_groups
 from thor_ray.stages.plan import EVALUATE_CORRECTING, QUICK, SFT, SMOKE, TRAIN, make_plan, policy_directory, print_plan
 from thor_ray.stages.plan import TIRGEN as TIRGEN_ONLY

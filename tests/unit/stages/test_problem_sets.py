@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from thor_ray.config import Recipe, validate_recipe
 from thor_ray.errors import UserError
-from thor_ray.problems import Problem
-from thor_ray.problems.jsonl import ProblemFileError
+from thor_ray.problems import Problem, ProblemFileError
 from thor_ray.stages.problem_sets import MIN_RESPONSE_TOKENS, problem_batches, problem_sets, shares
 
 
