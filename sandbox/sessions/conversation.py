@@ -105,21 +105,23 @@ class Conversation:
             SandboxError: it was opened before, or the sandbox is closed.
             SandboxUnavailable: there was none in time.
         """
-        if self._is_open or self._is_closed:
-            raise SandboxError("a session can be opened only once: ask the sandbox for another")
-        self._is_open = True
+        with self._mutex:
+            if self._is_open or self._is_closed:
+                raise SandboxError("a session can be opened only once: ask the sandbox for another")
+            self._is_open = self._is_busy = True
+        is_done = False
         try:
             self.lease.renew()
             yield from self._await_process(time.monotonic() + self._options.open_timeout)
+            is_done = True
         except (_NoProcess, OSError) as error:
-            self.close()
             raise SandboxUnavailable(
                 f"no process for a session: {error}; close sessions that nobody needs, raise max_sessions or the memory "
                 "budget, or wait longer (open_timeout)"
             ) from error
-        except BaseException:
-            self.close()
-            raise
+        finally:
+            self._is_closed |= not is_done
+            self._end()
 
     def step(self, code: str, timeout: float | None, fetch: Sequence[str]) -> Flow[Result]:
         """Runs a program in the session's namespace.

@@ -39,6 +39,16 @@ def test_sessions_wait_for_a_place_and_say_so():
             assert second.step("print(2)").stdout == "2\n"
 
 
+def test_closing_a_session_that_waits_for_its_place_ends_the_wait():
+    with Sandbox(workers=1, preload=(), max_sessions=1) as sandbox, sandbox.session():
+        waiting = sandbox.session()
+        threading.Timer(0.3, waiting.close).start()
+        begun = time.monotonic()
+        with pytest.raises(SandboxUnavailable, match="was closed"), waiting:
+            pass
+        assert time.monotonic() - begun < 5
+
+
 def test_idle_sessions_leave_the_places_of_programs_alone():
     limits = Limits(memory_bytes=48 * MIB, scratch_bytes=16 * MIB)
     sandbox = Sandbox(workers=1, children_per_worker=1, preload=(), memory_budget=256 * MIB, limits=limits)

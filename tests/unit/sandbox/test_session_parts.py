@@ -1,6 +1,7 @@
 """History, places and flows of sessions."""
 
 import asyncio
+import fcntl
 import os
 import select
 import threading
@@ -14,6 +15,7 @@ from sandbox import Limits
 from sandbox.limits import MIB
 from sandbox.memory import MemoryBudget
 from sandbox.sessions.child import SessionChild
+from sandbox.sessions.exchange import Exchange
 from sandbox.sessions.history import Cell, History
 from sandbox.sessions.places import BUDGET_PART, Place, SessionPlaces
 from sandbox.sessions.waiting import Flow, Wait, arun_flow, run_flow
@@ -123,6 +125,19 @@ def test_who_leaves_while_waiting_gets_nothing(make_child, memory):
     places.ask(place, make_child())
     places.leave(place)
     assert places.next() is None
+
+
+# What a process has written.
+
+
+def test_all_that_a_step_has_written_is_taken_in_however_large_the_pipe(make_child):
+    child: SessionChild = make_child()
+    stdout = child._childs_ends[2]
+    fcntl.fcntl(stdout, fcntl.F_SETPIPE_SZ, MIB)
+    os.write(stdout, b"x" * (MIB - 4096))
+    exchange = Exchange(1, Limits(), 5.0, 0.0)
+    child.take_rest(exchange)
+    assert exchange.stdout.total == MIB - 4096
 
 
 # Flows.
