@@ -148,3 +148,13 @@ def test_a_report_of_the_wrong_step_is_not_believed(box):
         result = session.step("print('second')")
         assert (result.status, result.state) == (Status.CRASH, SessionState.LOST)
         assert "report pipe" in str(result.exc_message)
+
+
+def test_a_process_that_cannot_take_orders_dies_at_once(box):
+    """It stands still between steps, and has to be woken to find out that nobody can talk to it any more."""
+    with box.session(on_error="keep", timeout=20) as session:
+        session.step("import os; os.close(4)")
+        begun = time.monotonic()
+        result = session.step("print(1)")
+        assert time.monotonic() - begun < 5
+        assert (result.status, result.state) == (Status.EXIT, SessionState.LOST)
