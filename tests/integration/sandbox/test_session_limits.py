@@ -119,7 +119,9 @@ def test_bad_options_are_refused_at_once(box, arguments, message):
 
 def test_a_budget_too_small_for_sessions_is_refused():
     with (
-        Sandbox(workers=1, preload=(), memory_budget=100 * MIB, limits=Limits(memory_bytes=48 * MIB, scratch_bytes=16 * MIB)) as sandbox,
+        Sandbox(
+            workers=1, preload=(), memory_budget=100 * MIB, limits=Limits(memory_bytes=48 * MIB, scratch_bytes=16 * MIB)
+        ) as sandbox,
         pytest.raises(ValueError, match="memory_budget"),
     ):
         sandbox.session()
