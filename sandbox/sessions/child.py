@@ -64,7 +64,6 @@ class SessionChild:
         self.scratch = Scratch()
         self.isolation: Isolation | None = None
         self.waits_for = "a worker process"
-        self._is_locked_down = False
         self.end: Ended | None = None
         self.loss: str | None = None
         self._events = events
@@ -91,13 +90,10 @@ class SessionChild:
         self._childs_ends.append(orders)
         self._held.append(self._orders)
         self._stdout, self._stderr, self._report = (self._open_pipe() for _ in range(3))
-        os.set_blocking(
-            self._childs_ends[-1], False
-        )  # the report's: a program that fills it up must not hold up its end
+        os.set_blocking(self._childs_ends[-1], False)  # a program that fills up the report's must not hold up its end
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._held.append(self._bell)
         self.poll.register(self._bell, select.EPOLLIN)
-        self._unfinished = {self._stdout, self._stderr, self._report}
 
     def _open_pipe(self) -> int:
         read, write = one_way_pipe(os.O_CLOEXEC)
@@ -206,7 +202,6 @@ class SessionChild:
         except BlockingIOError:
             return None
         if not chunk:
-            self._unfinished.remove(descriptor)
             self.poll.unregister(descriptor)
         return chunk
 
@@ -215,11 +210,6 @@ class SessionChild:
             os.eventfd_read(self._bell)
 
     # For the supervisor's thread.
-
-    @property
-    def is_released(self) -> bool:
-        """Whether the session has let go of it."""
-        return self._is_released
 
     def dispatch(self, number: int, scratch: Scratch, isolation: Isolation | None) -> tuple[int, ...]:
         """Gets ready for the fork; returns what a request for a child carries, as `wire.CHILD_DESCRIPTORS` lists it.
