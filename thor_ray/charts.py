@@ -104,12 +104,74 @@ def interval_chart(title: str, rows: Sequence[tuple[str, float, float, float]]) 
     return _svg(title, height + 22, parts)
 
 
+def difference_chart(title: str, rows: Sequence[tuple[str, float, float | None, float | None]]) -> str:
+    """Differences of shares around zero with their confidence intervals, a row each, in percentage points.
+
+    Args:
+        title: What a screen reader says.
+        rows: (label, difference, lower limit, upper limit); limits may be unknown. At least one.
+    """
+    left, height = LABEL_WIDTH, len(rows) * ROW_HEIGHT
+    reach = nice_ceiling(max(abs(value) for _, *values in rows for value in values if value is not None) * 100)
+
+    def across(difference: float) -> float:
+        return left + (difference * 100 / reach + 1) / 2 * (WIDTH - left - 56)
+
+    parts = []
+    for step in range(-2, 3):
+        x = across(step / 200 * reach)
+        parts += [
+            f'<line class="{"zero" if step == 0 else "grid"}" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{height}"/>',
+            f'<text class="tick" x="{x:.1f}" y="{height + 16}" text-anchor="middle">{_signed(step / 2 * reach, "g")}</text>',
+        ]
+    for number, (label, difference, low, high) in enumerate(rows):
+        y = (number + 0.5) * ROW_HEIGHT
+        parts.append(f'<text class="label" x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{escape(label)}</text>')
+        if low is not None and high is not None:
+            ends = f'x1="{across(low):.1f}" x2="{across(high):.1f}"'
+            parts.append(f'<line class="interval series-0" {ends} y1="{y}" y2="{y}"/>')
+        end = across(difference if high is None else high) + 8
+        parts += [
+            f'<circle class="dot series-0" cx="{across(difference):.1f}" cy="{y}" r="5"/>',
+            f'<text class="label" x="{end:.1f}" y="{y + 4:.1f}">{_signed(difference * 100, ".1f")}</text>',
+        ]
+    return _svg(title, height + 22, parts)
+
+
+def stacked_chart(title: str, rows: Sequence[tuple[str, Sequence[tuple[str, float]]]]) -> str:
+    """Bars from 0 to 100 %, a row each, in parts whose colours come from CSS classes.
+
+    Args:
+        title: What a screen reader says.
+        rows: (label, parts from left to right as (CSS class, share)).
+    """
+    left, height = LABEL_WIDTH, len(rows) * ROW_HEIGHT
+    width = WIDTH - left - 24
+    parts = []
+    for step in range(5):
+        x = left + step / 4 * width
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{height + 16}" text-anchor="middle">{step * 25} %</text>')
+    for number, (label, shares) in enumerate(rows):
+        y, begun = (number + 0.5) * ROW_HEIGHT, 0.0
+        parts.append(f'<text class="label" x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{escape(label)}</text>')
+        for css, share in shares:
+            box = f'x="{left + begun * width:.1f}" y="{y - 9}" width="{share * width:.1f}" height="18"'
+            parts.append(f'<rect class="part {escape(css)}" {box}><title>{share * 100:.1f} %</title></rect>')
+            begun += share
+    return _svg(title, height + 22, parts)
+
+
 def nice_ceiling(value: float) -> float:
     """The smallest of 1, 2, 5 times a power of ten that is not below ``value``; 1 for what is not positive and normal."""
     if value < sys.float_info.min:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= value * (1 - 1e-9))
+
+
+def _signed(value: float, form: str) -> str:
+    """A number with its sign, and with a minus sign rather than a hyphen."""
+    return f"{value:+{form}}".replace("-", "−") if value else "0"
 
 
 def _curve(series: Series, css: str, place: Placement) -> list[str]:

@@ -1,4 +1,4 @@
-"""``thor smoke``, ``train``, ``sft``, ``tirgen``, ``eval``: verbs that start a run or go on with one."""
+"""``thor smoke``, ``train``, ``sft``, ``tirgen``: verbs that start a run or go on with one; what ``eval`` shares with them."""
 
 import json
 from collections.abc import Sequence
@@ -83,7 +83,7 @@ def smoke(
     """
     from thor_ray.stages.plan import QUICK, SMOKE
 
-    settings = [*(QUICK if quick else ()), *_settings(seed=seed), *(overrides or [])]
+    settings = [*(QUICK if quick else ()), *settings_of(seed=seed), *(overrides or [])]
     command = "smoke --quick" if quick else "smoke"
     start(Launch(command, "smoke", settings, name, run_dir, resume, overwrite, dry_run), SMOKE)
 
@@ -103,7 +103,7 @@ def train(
     """Train a policy by hierarchical RL, then evaluate it with and without self-correction."""
     from thor_ray.stages.plan import TRAIN
 
-    settings = [*_settings(model=model, train=problems, seed=seed), *(overrides or [])]
+    settings = [*settings_of(model=model, train=problems, seed=seed), *(overrides or [])]
     start(Launch("train", recipe, settings, name or "train", run_dir, resume, overwrite, dry_run), TRAIN)
 
 
@@ -122,7 +122,7 @@ def sft(
     """Fine-tune a policy on demonstrations, observations masked, then evaluate it."""
     from thor_ray.stages.plan import SFT
 
-    settings = [*_settings(model=model, demonstrations=demonstrations, seed=seed), *(overrides or [])]
+    settings = [*settings_of(model=model, demonstrations=demonstrations, seed=seed), *(overrides or [])]
     start(Launch("sft", recipe, settings, name or "sft", run_dir, resume, overwrite, dry_run), SFT)
 
 
@@ -141,29 +141,8 @@ def tirgen(
     """Build demonstrations: reasoning steps whose computations are rewritten as executed Python."""
     from thor_ray.stages.plan import TIRGEN
 
-    settings = [*_settings(model=model, train=problems, seed=seed), *(overrides or [])]
+    settings = [*settings_of(model=model, train=problems, seed=seed), *(overrides or [])]
     start(Launch("tirgen", recipe, settings, name or "tirgen", run_dir, resume, overwrite, dry_run), TIRGEN)
-
-
-def evaluate(
-    recipe: RecipeArgument = "smoke",
-    problems: Problems = None,
-    model: Model = None,
-    correct: Annotated[bool, typer.Option("--correct", help="Evaluate with self-correction as well.")] = False,
-    seed: Seed = None,
-    overrides: Overrides = None,
-    name: Name = None,
-    run_dir: RunDir = None,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-    dry_run: DryRun = False,
-) -> None:
-    """Evaluate a policy: pass@1, code ratio, code pass rate, tokens."""
-    from thor_ray.stages.plan import EVALUATE, EVALUATE_CORRECTING
-
-    settings = [*_settings(model=model, heldout=problems, seed=seed), *(overrides or [])]
-    launch = Launch("eval", recipe, settings, name or "eval", run_dir, resume, overwrite, dry_run)
-    start(launch, EVALUATE_CORRECTING if correct else EVALUATE)
 
 
 def start(launch: Launch, stages: "Sequence[Stage]") -> None:
@@ -248,7 +227,7 @@ def check_machine(plan: "Plan", path: Path) -> None:
     )
 
 
-def _settings(
+def settings_of(
     *,
     model: Path | None = None,
     train: Path | None = None,

@@ -195,10 +195,10 @@ def speed_figures(samples: Sequence[EvaluationSample]) -> SpeedFigures | None:
         samples=len(timed),
         wall_seconds=wall if wall > 0 else None,
         samples_per_second=clocked / wall if wall > 0 else None,
-        llm_seconds=sum(timing.llm for _, timing in timed) / len(timed),
-        tool_seconds=sum(timing.tool for _, timing in timed) / len(timed),
-        queue_seconds=sum(timing.queue for _, timing in timed) / len(timed),
-        grade_seconds=sum(timing.grade for _, timing in timed) / len(timed),
+        llm_seconds=_mean(timing.llm for _, timing in timed),
+        tool_seconds=_mean(timing.tool for _, timing in timed),
+        queue_seconds=_mean(timing.queue for _, timing in timed),
+        grade_seconds=_mean(timing.grade for _, timing in timed),
     )
 
 
@@ -245,6 +245,12 @@ def _averages(parts: Sequence[BenchmarkOutcomes], resamplers: Sequence[Resampler
             )
         )
     return averages
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Mean of those that are known; ``None`` without any."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _share(values: Sequence[float], resampler: Resampler) -> Estimate:

@@ -97,13 +97,13 @@ class SpeedFigures(Figures):
     """From the first begin to the last end, summed over the starts of the evaluation; null where not recorded."""
     samples_per_second: float | None
     """Samples over wall seconds: the paper's "FPS"."""
-    llm_seconds: float
-    """Mean seconds a sample waited for tokens."""
-    tool_seconds: float
+    llm_seconds: float | None
+    """Mean seconds a sample waited for tokens; null, like those below, where no sample knows."""
+    tool_seconds: float | None
     """Mean seconds its programs ran."""
-    queue_seconds: float
+    queue_seconds: float | None
     """Mean seconds it waited for a free worker of the sandbox."""
-    grade_seconds: float
+    grade_seconds: float | None
     """Mean seconds its grading took."""
 
 

@@ -4,7 +4,6 @@ The data and their caveats are in ``paper.yaml``. They are judged by another gra
 point or two between a row of the paper and ours need not mean anything.
 """
 
-import re
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
@@ -45,7 +44,7 @@ class PaperTable(Reference):
         number: In version 3 of the paper.
         title: What it shows.
         unit: Of its values; ``mixed`` where the columns say it.
-        columns: Benchmarks by our names, or other figures.
+        columns: Benchmarks as `thor_ray.problems.registry` names them, or other figures.
         rows: In the paper's order.
         notes: What is odd about it.
     """
@@ -70,31 +69,15 @@ class PaperTable(Reference):
         return [by_name.get(name) for name in columns]
 
 
-class PaperBenchmark(Reference):
-    """A benchmark of the paper.
-
-    Attributes:
-        title: As the paper writes it.
-        problems: How many it has.
-        aliases: Other names that it goes by.
-    """
-
-    title: str
-    problems: int
-    aliases: tuple[str, ...]
-
-
 class Paper(Reference):
     """The paper's figures.
 
     Attributes:
         source: Title, arXiv number, version, date, and how the figures were made.
-        benchmarks: By our names, in the paper's order.
         tables: By what they are about.
     """
 
     source: dict[str, object]
-    benchmarks: dict[str, PaperBenchmark]
     tables: dict[str, PaperTable]
 
     @property
@@ -102,21 +85,9 @@ class Paper(Reference):
         """The source in a few words."""
         return f"arXiv {self.source['arxiv']}v{self.source['version']}"
 
-    def benchmark_named(self, name: str) -> str | None:
-        """Our name of the paper's benchmark that ``name`` means, whatever its case and punctuation; ``None`` if none."""
-        wanted = _plain(name)
-        for known, benchmark in self.benchmarks.items():
-            if wanted in map(_plain, (known, benchmark.title, *benchmark.aliases)):
-                return known
-        return None
-
 
 @cache
 def paper() -> Paper:
     """The paper's figures, read once."""
     text = resources.files("thor_ray.evaluation").joinpath("paper.yaml").read_text(encoding="utf-8")
     return Paper.model_validate(yaml.safe_load(text))
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())

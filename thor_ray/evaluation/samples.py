@@ -99,7 +99,7 @@ class TokenUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """Seconds of waiting of one sample, and when it began and ended (Unix time, where known).
+    """Seconds of waiting of one sample, and when it began and ended in Unix time, as far as known.
 
     Samples run side by side, so that their seconds add up to more than the evaluation took; its speed follows from the
     first begin and the last end.
@@ -107,10 +107,10 @@ class Timing:
 
     __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
 
-    llm: Seconds = 0.0
-    tool: Seconds = 0.0
-    queue: Seconds = 0.0
-    grade: Seconds = 0.0
+    llm: Seconds | None = None
+    tool: Seconds | None = None
+    queue: Seconds | None = None
+    grade: Seconds | None = None
     started_at: Seconds | None = None
     ended_at: Seconds | None = None
 

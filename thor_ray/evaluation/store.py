@@ -5,7 +5,7 @@
     <run>/evaluation/
         about.json      what is evaluated, and how
         samples.jsonl   one row a line, appended as samples finish
-        report.json report.md report.html
+        report.json report.md report.html   (`writers`)
 
 A writer that is killed leaves at most one torn line behind, which readers skip and the next writer cuts off. So an
 evaluation can go on where it stopped: what has a row is done.
@@ -46,18 +46,6 @@ class EvaluationDirectory:
     def about_file(self) -> Path:
         return self.path / "about.json"
 
-    @property
-    def report_json(self) -> Path:
-        return self.path / "report.json"
-
-    @property
-    def report_markdown(self) -> Path:
-        return self.path / "report.md"
-
-    @property
-    def report_html(self) -> Path:
-        return self.path / "report.html"
-
     def about(self) -> About:
         """What is evaluated, and how.
 
@@ -89,11 +77,26 @@ class EvaluationDirectory:
         if self.samples_file.exists():
             if not overwrite:
                 raise UserError(
-                    f"{self.path} holds an evaluation already", "replace it by --overwrite, or choose a --name"
+                    f"{self.path} holds an evaluation already",
+                    "go on with it by --resume, replace it by --overwrite, or choose a --name",
                 )
-            for file in (self.samples_file, self.report_json, self.report_markdown, self.report_html):
-                file.unlink(missing_ok=True)
+            self.samples_file.unlink()
         write_text_atomically(self.about_file, about.model_dump_json(indent=2) + "\n")
+
+    def resume(self, about: About) -> None:
+        """Goes on with the evaluation that is here.
+
+        Raises:
+            RecordFormatError: there is none, or another version wrote it.
+            UserError: it is about something else.
+        """
+        known, asked = self.about().settings, about.settings
+        if changed := sorted(name for name in known.keys() | asked.keys() if known.get(name) != asked.get(name)):
+            differences = "; ".join(f"{name} is {known.get(name)!r}, not {asked.get(name)!r}" for name in changed)
+            raise UserError(
+                f"{self.path} was started with other settings: {differences}",
+                "start anew with --overwrite or another --name",
+            )
 
 
 class SampleLog:
