@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from thor_ray.cli import configuration, inspection, runs, sandboxing, solving, tiny
+from thor_ray.cli import configuration, evaluation, inspection, runs, sandboxing, solving, tiny
 from thor_ray.errors import UserError, WorkerError
 
 FAILED = 1
@@ -30,12 +30,12 @@ app.command()(runs.smoke)
 app.command()(runs.train)
 app.command()(runs.sft)
 app.command()(runs.tirgen)
-app.command(name="eval")(runs.evaluate)
 app.command()(solving.solve)
 app.command()(inspection.report)
 app.command()(inspection.show)
 app.command()(inspection.doctor)
 app.command()(inspection.version)
+app.add_typer(evaluation.app, name="eval")
 app.add_typer(configuration.app, name="config")
 app.add_typer(tiny.app, name="tiny")
 app.add_typer(sandboxing.app, name="sandbox")
@@ -108,6 +108,7 @@ def _print_interruption(command: Any, arguments: list[str]) -> None:
     console.print("\nInterrupted.", style="bold yellow")
     words = [word for word in arguments if word not in ("--debug", "--overwrite", "--resume")]
     verb = command.commands.get(words[0]) if words else None
+    verb = getattr(verb, "default_verb", verb)
     if verb is not None and any(parameter.name == "resume" for parameter in verb.params):
         console.print(f"Go on with: thor {shlex.join(words)} --resume")
 
