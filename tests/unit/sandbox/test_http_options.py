@@ -64,5 +64,5 @@ def test_by_default_a_program_may_use_what_clients_ask_for_or_what_there_is(monk
     monkeypatch.setattr("sandbox.http.server.default_budget", lambda: 16 * DEFAULT_MEMORY_BYTES)
     assert server_limits().memory_bytes == DEFAULT_MEMORY_BYTES
     monkeypatch.setattr("sandbox.http.server.default_budget", lambda: DEFAULT_MEMORY_BYTES // 4)
-    assert server_limits().memory_bytes == DEFAULT_MEMORY_BYTES // 4
+    assert server_limits().share_bytes == DEFAULT_MEMORY_BYTES // 4
     assert server_limits(5 * DEFAULT_MEMORY_BYTES).memory_bytes == 5 * DEFAULT_MEMORY_BYTES
