@@ -2,9 +2,19 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Protocol
+from datetime import datetime
+from typing import Final, Protocol
 
+from jinja2 import TemplateError
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
+
+from thor_ray.dialogue import PROMPT_TEMPLATES, PromptFrame, prompt_frame
+from thor_ray.errors import UserError
+
+PROMPT_DATE: Final = datetime(2024, 7, 26)
+"""The day that chat templates take for today. A real one would change the prompt overnight, between training and
+evaluation too; this is what Llama's say where they know of no clock."""
 
 
 class Codec(Protocol):
@@ -12,6 +22,9 @@ class Codec(Protocol):
 
     def encode(self, text: str) -> list[int]:
         """Token ids of ``text`` alone: nothing is added, and no text can produce a special token."""
+
+    def encode_prompt(self, template: str, question: str) -> list[int]:
+        """Token ids of the prompt that puts ``question`` by a template of `thor_ray.dialogue.PROMPT_TEMPLATES`."""
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ``ids``, special tokens left out."""
@@ -22,13 +35,17 @@ class TokenizerCodec:
 
     Special tokens are never read out of text: a program that prints the policy's end-of-sequence marker, or a problem
     that quotes it, must not be able to end a turn. Fences may still be single tokens, since those are ordinary ones.
+    Only what a prompt template itself has written around a question is read with its special tokens.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        # A copy, because the switch below would change what the tokenizer's other users see.
-        self._backend = copy.deepcopy(tokenizer.backend_tokenizer)
-        self._backend.encode_special_tokens = True
+        self._tokenizer = tokenizer
+        self._backend = _copy_of(tokenizer, special_tokens_are_text=True)
+        self._frame_backend = _copy_of(tokenizer, special_tokens_are_text=False)
         self._end_of_sequence: int | None = tokenizer.eos_token_id
+        self._specials = [added.content for added in self._backend.get_added_tokens_decoder().values() if added.special]
+        self._text_start = _start_of_texts(tokenizer)
+        self._frames: dict[str, PromptFrame] = {}
 
     @property
     def end_of_sequence(self) -> int:
@@ -50,6 +67,82 @@ class TokenizerCodec:
         ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
         return ids
 
+    def encode_prompt(self, template: str, question: str) -> list[int]:
+        """Token ids of a prompt, as the policy reads them in training, evaluation and use alike.
+
+        They are those of the whole text, so that tokens may span the borders of the question, unless the question
+        quotes a special token: then its own text is tokenised apart, and the quotation stays text.
+
+        Raises:
+            UserError: the policy has no chat template, or one that cannot be used.
+        """
+        frame = self.prompt_frame(template)
+        start = [] if PROMPT_TEMPLATES[template].chat else self._text_start
+        if any(special in question for special in self._specials):
+            ids = [*self._read_frame(frame.before), *self.encode(question), *self._read_frame(frame.after)]
+        else:
+            ids = self._read_frame(frame.around(question))
+        return start + ids
+
+    def prompt_frame(self, template: str) -> PromptFrame:
+        """What stands around the question in this policy's prompts, special tokens spelt out.
+
+        Not in it is the beginning-of-sequence token that some tokenizers set before every text, plain prompts included.
+
+        Raises:
+            UserError: the policy has no chat template, or one that cannot be used.
+        """
+        if template not in self._frames:
+            try:
+                self._frames[template] = prompt_frame(template, self._chat_prompt)
+            except ValueError as error:
+                raise UserError(f"policy.template {template} cannot be used: {error}", _OTHER_TEMPLATES) from error
+        return self._frames[template]
+
+    def token_text(self, token: int) -> str:
+        """One token as text, special or not; bytes that are no character alone are shown as the vocabulary spells them."""
+        text: str = self._backend.decode([token], skip_special_tokens=False)
+        return str(self._backend.id_to_token(token)) if "\N{REPLACEMENT CHARACTER}" in text else text
+
     def decode(self, ids: Sequence[int]) -> str:
         text: str = self._backend.decode(list(ids), skip_special_tokens=True)
         return text
+
+    def _read_frame(self, text: str) -> list[int]:
+        ids: list[int] = self._frame_backend.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def _chat_prompt(self, message: str, thinking: bool) -> str:
+        """What the policy's chat template writes around a user's message, up to the assistant's first token."""
+        if self._tokenizer.chat_template is None:
+            raise ValueError("the policy's tokenizer has no chat template")
+        try:
+            prompt: str = self._tokenizer.apply_chat_template(
+                [{"role": "user", "content": message}],
+                tokenize=False,
+                add_generation_prompt=True,
+                enable_thinking=thinking,
+                strftime_now=PROMPT_DATE.strftime,
+            )
+        except TemplateError as error:
+            raise ValueError(f"its chat template refuses a lone user's message: {error}") from error
+        return prompt
+
+
+_OTHER_TEMPLATES: Final = "save a chat template with the tokenizer, or choose one of " + ", ".join(
+    name for name, template in PROMPT_TEMPLATES.items() if not template.chat
+)
+
+
+def _copy_of(tokenizer: PreTrainedTokenizerFast, *, special_tokens_are_text: bool) -> Tokenizer:
+    """The Rust tokenizer, copied because the switch would change what its other users see."""
+    backend: Tokenizer = copy.deepcopy(tokenizer.backend_tokenizer)
+    backend.encode_special_tokens = special_tokens_are_text
+    return backend
+
+
+def _start_of_texts(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """The beginning-of-sequence token, if the tokenizer sets it before every text."""
+    begin = tokenizer.bos_token_id
+    with_specials = tokenizer.backend_tokenizer.encode("a", add_special_tokens=True).ids
+    return [begin] if begin is not None and with_specials[:1] == [begin] else []

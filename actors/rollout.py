@@ -105,11 +105,11 @@ class RolloutActor:
             )
 
     async def sample_text(
-        self, prompts: Sequence[str], sampling: SamplingConfig, seed: int, stop: tuple[str, ...] = ()
+        self, prompts: Sequence[Sequence[int]], sampling: SamplingConfig, seed: int, stop: tuple[str, ...] = ()
     ) -> list[str]:
-        """Continues texts without tools; see `TrajectorySampler.sample_text`."""
+        """Continues prompts without tools; see `TrajectorySampler.sample_text`."""
         with self._in_flight():
-            async with _deadline(f"continuing {len(prompts)} texts"):
+            async with _deadline(f"continuing {len(prompts)} prompts"):
                 return await self._sampler.sample_text(prompts, sampling=sampling, seed=seed, stop=stop)
 
     async def update_weights(self, buckets: Sequence[Any], manifest: WeightManifest) -> WeightReceipt:

@@ -18,7 +18,6 @@ from actors.execution import INFRA_TEXT, to_execution_result
 from actors.generation import Engine, Generation, GenerationRequest, OnTokens, derive_seed
 from actors.live import Done, Executed, LiveEvent, Sampled
 from thor_ray.config import CorrectionConfig, Recipe, SamplingConfig
-from thor_ray.dialogue import render_prompt
 from thor_ray.grading import Grade, GradeStatus, extract_boxed
 from thor_ray.problems.problem import Problem
 from thor_ray.trajectory import (
@@ -142,7 +141,7 @@ class TrajectorySampler:
 
         The reward is ``None`` where the grader failed or the trajectory was aborted.
         """
-        prompt = self._codec.encode(render_prompt(settings.template, problem.question))
+        prompt = self._codec.encode_prompt(settings.template, problem.question)
         episodes = [
             Episode(TrajectoryBuilder(f"{uid}/{sibling}", problem.id, prompt), self._codec, settings.limits())
             for sibling in range(group_size)
@@ -191,7 +190,7 @@ class TrajectorySampler:
 
         It is the one that `sample_group` samples first under the same arguments.
         """
-        prompt = self._codec.encode(render_prompt(settings.template, problem.question))
+        prompt = self._codec.encode_prompt(settings.template, problem.question)
         episode = Episode(TrajectoryBuilder(f"{uid}/0", problem.id, prompt), self._codec, settings.limits())
         events: asyncio.Queue[LiveEvent | None] = asyncio.Queue()
         playing = asyncio.create_task(self._play(episode, settings, seed, events.put_nowait))
@@ -206,12 +205,12 @@ class TrajectorySampler:
             playing.cancel()
 
     async def sample_text(
-        self, prompts: Sequence[str], *, sampling: SamplingConfig, seed: int, stop: tuple[str, ...] = ()
+        self, prompts: Sequence[Sequence[int]], *, sampling: SamplingConfig, seed: int, stop: tuple[str, ...] = ()
     ) -> list[str]:
-        """Plain continuations of texts, one each, without tools; special tokens and rounds play no part."""
+        """Plain continuations of prompts, given as token ids, one each, without tools; rounds play no part."""
         requests = [
             GenerationRequest(
-                ids=self._codec.encode(prompt),
+                ids=tuple(prompt),
                 max_new_tokens=sampling.max_new_tokens,
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,

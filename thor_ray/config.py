@@ -31,7 +31,9 @@ class PolicyConfig(Section):
     """The model that is trained."""
 
     model: str = Field("tiny", description="`tiny` for the shipped base policy, or a Hugging Face model directory.")
-    template: str = Field("bare", description=f"Prompt template, one of {sorted(PROMPT_TEMPLATES)}.")
+    template: str = Field(
+        "bare", description=f"Prompt template, for training and evaluation alike; one of {sorted(PROMPT_TEMPLATES)}."
+    )
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Of engine and learner weights.")
     max_context: int = Field(512, ge=64, description="Prompt and response together, tokens.")
 
@@ -318,6 +320,20 @@ class Recipe(Section):
             raise ValueError(
                 "learner.zero_stage 0 adds up gradients in bfloat16 and drifts; choose 1, 2 or 3, or policy.dtype float32"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _runs_programs_only_if_asked_for(self) -> Self:
+        rounds = {
+            "rl.sampling": self.rl.sampling.max_rounds,
+            "evaluation.sampling": self.evaluation.sampling.max_rounds,
+        }
+        for where, max_rounds in rounds.items():
+            if max_rounds > 0 and not PROMPT_TEMPLATES[self.policy.template].tools:
+                raise ValueError(
+                    f"policy.template {self.policy.template!r} asks for text alone, but {where}.max_rounds is "
+                    f"{max_rounds}; set it to 0"
+                )
         return self
 
     @model_validator(mode="after")

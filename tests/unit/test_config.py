@@ -39,6 +39,13 @@ def test_a_resolved_recipe_reads_back_as_itself(tmp_path):
         ({"learner": {"zero_stage": 0}, "policy": {"dtype": "bfloat16"}}, ["zero_stage 0", "float32"]),
         ({"problems": {"train": {"families": {"gcd": 0}}}}, ["problems.train.families", "above 0"]),
         ({"policy": {"template": "nope"}}, ["template 'nope'", "bare"]),
+        (
+            {"policy": {"template": "cot"}, "rl": {"sampling": {"max_rounds": 0}}},
+            ["asks for text alone", "evaluation.sampling.max_rounds is 5"],
+        ),
+        ({"problems": {"train": {"answer_field": "gold"}}}, ["do nothing without file"]),
+        ({"problems": {"decontamination": {"ngram": 8}}}, ["do nothing without against"]),
+        ({"problems": {"decontamination": {"against": ["math500"], "min_share": 0}}}, ["min_share", "got 0"]),
         ({"name": "a/b"}, ["name", "a/b"]),
         ({"rl": 3}, ["rl", "got 3"]),
         ({"seed": -1, "learner": {"ranks": 0}}, ["seed", "learner.ranks"]),
@@ -68,6 +75,12 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path, text):
 def test_an_unknown_recipe_names_the_known_ones():
     with pytest.raises(RecipeError, match="no recipe 'smoek'"):
         load_recipe("smoek")
+
+
+def test_text_alone_goes_with_no_programs_at_all():
+    silent = {"sampling": {"max_rounds": 0}}
+    recipe = validate_recipe({"policy": {"template": "cot"}, "rl": silent, "evaluation": silent}, "here")
+    assert recipe.rl.sampling.max_rounds == recipe.evaluation.sampling.max_rounds == 0
 
 
 def test_defaults_follow_the_paper():

@@ -11,6 +11,7 @@ from thor_ray.dialogue import (
     escape_fences,
     extract_code,
     opening_fence_length,
+    prompt_frame,
     render_action,
     render_observation,
     render_prompt,
@@ -62,10 +63,34 @@ def test_text_without_the_fence_has_none(text):
     assert opening_fence_length(range(len(text)), lambda ids: "".join(text[i] for i in ids)) == 0
 
 
+def echo(message: str, thinking: bool) -> str:
+    return f"<user>{message}</user>{'<think>' if thinking else ''}"
+
+
 @pytest.mark.parametrize("template", sorted(PROMPT_TEMPLATES))
 @given(question=st.text())
 def test_prompts_hold_the_question_untouched(template, question):
-    assert question in render_prompt(template, question)
+    frame = prompt_frame(template, echo)
+    assert frame.around(question) == f"{frame.before}{question}{frame.after}"
+    assert "{question}" not in frame.before + frame.after
+    if not PROMPT_TEMPLATES[template].chat:
+        assert render_prompt(template, question) == frame.around(question)
+
+
+def test_templates_ask_for_tools_and_thinking_exactly_where_they_say_so():
+    for name, template in PROMPT_TEMPLATES.items():
+        assert template.text.count("{question}") == 1
+        if name != "bare":
+            assert ("```python" in template.text) == template.tools, name
+            assert "\\boxed{}" in template.text
+        assert ("<think>" in prompt_frame(name, echo).after) == template.thinking
+
+
+def test_a_chat_template_is_needed_where_there_is_to_be_one():
+    with pytest.raises(ValueError, match="template 'chat' needs a chat template"):
+        render_prompt("chat", "1 + 1?")
+    with pytest.raises(KeyError):
+        render_prompt("nope", "1 + 1?")
 
 
 def test_the_closing_fence_is_not_the_opening_one():

@@ -5,7 +5,7 @@ them; a tokenizer that merged text across a border would teach tokens which no r
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from thor_ray.demonstrations.demonstration import CheckedClaim
 from thor_ray.dialogue import render_action, render_observation
@@ -31,7 +31,7 @@ class DemonstrationWriter:
     Args:
         trajectory_id: Unique within the run.
         problem_id: The problem it answers.
-        prompt: The rendered prompt.
+        prompt: Token ids of the prompt.
         encode: Token ids of a text alone, by the policy's tokenizer.
         end_of_sequence: The token that ends the policy's turn.
     """
@@ -40,11 +40,11 @@ class DemonstrationWriter:
         self,
         trajectory_id: str,
         problem_id: str,
-        prompt: str,
+        prompt: Sequence[int],
         encode: Callable[[str], list[int]],
         end_of_sequence: int,
     ) -> None:
-        self._builder = TrajectoryBuilder(trajectory_id, problem_id, encode(prompt))
+        self._builder = TrajectoryBuilder(trajectory_id, problem_id, list(prompt))
         self._encode = encode
         self._end_of_sequence = end_of_sequence
         self._thought = ""

@@ -13,6 +13,7 @@ from typing import Any
 from actors.placement import RayCluster
 from thor_ray.config import Recipe
 from thor_ray.progress import Progress
+from thor_ray.prompt_record import record_prompt
 from thor_ray.records import Stage, read_trajectories
 from thor_ray.runlog import RunLog
 from thor_ray.stages.coldstart import cold_start
@@ -106,4 +107,6 @@ class Pipeline:
     def _checkpoint(self, stage: Stage) -> Mapping[str, Any]:
         path = self.log.checkpoints / stage
         self.workers.learners.export(path)
+        template = self.recipe.policy.template
+        record_prompt(path, template, self.workers.codec.prompt_frame(template))
         return {"model": str(path.relative_to(self.log.path)), "weight_version": self.workers.learners.version}

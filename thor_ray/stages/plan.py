@@ -13,6 +13,7 @@ from actors.codec import TokenizerCodec
 from thor_ray.config import Recipe
 from thor_ray.errors import UserError
 from thor_ray.preflight import file_faults, model_faults, require
+from thor_ray.prompt_record import prompt_faults
 from thor_ray.records import Stage, read_columns
 from thor_ray.stages.problem_sets import ProblemSets, problem_sets
 from thor_ray.tiny import base_model_path
@@ -69,10 +70,13 @@ def policy_directory(recipe: Recipe) -> Path:
     """The model directory that the recipe names.
 
     Raises:
-        PreflightError: it cannot be loaded.
+        PreflightError: it cannot be loaded, or was trained with other prompts than the recipe's.
+        UserError: the recipe's template needs a chat template, and the model has none that can be used.
     """
     model = base_model_path() if recipe.policy.model == "tiny" else Path(recipe.policy.model)
     require(model_faults(model))
+    template = recipe.policy.template
+    require(prompt_faults(model, template, TokenizerCodec.from_directory(str(model)).prompt_frame(template)))
     return model
 
 
@@ -100,7 +104,7 @@ def make_plan(recipe: Recipe, stages: Sequence[Stage]) -> Plan:
             "cold_start.demonstrations would do nothing here: the run makes its own, or none at all",
             "remove it, or use `thor sft`",
         )
-    problems = problem_sets(recipe, TokenizerCodec.from_directory(str(model)).encode)
+    problems = problem_sets(recipe, TokenizerCodec.from_directory(str(model)).encode_prompt)
     return Plan(recipe, tuple(stages), model, problems)
 
 
@@ -109,7 +113,8 @@ def print_plan(plan: Plan, console: Console) -> None:
     recipe, rl, learner = plan.recipe, plan.recipe.rl, plan.recipe.learner
     rows = {
         "stages": " → ".join(stage.replace("_", " ") for stage in plan.stages),
-        "policy": f"{plan.model}, {recipe.policy.dtype}, context {recipe.policy.max_context} tokens",
+        "policy": f"{plan.model}, {recipe.policy.dtype}, context {recipe.policy.max_context} tokens, "
+        f"prompt template {recipe.policy.template}",
         "problems": f"{len(plan.problems.train)} train, {len(plan.problems.heldout)} held out",
         "actors": f"{recipe.engine.actors} × engine (TP {recipe.engine.tensor_parallel})",
     }

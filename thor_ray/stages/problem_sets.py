@@ -6,13 +6,15 @@ from pathlib import Path
 from random import Random
 
 from thor_ray.config import ProblemsConfig, ProblemSource, Recipe
-from thor_ray.dialogue import render_prompt
 from thor_ray.errors import UserError
 from thor_ray.problems import FAMILIES, FieldNames, Problem, Split, generate, load_problems
 from thor_ray.problems.decontamination import OverlapRule, index_test_sets
 
 MIN_RESPONSE_TOKENS = 32
 """A prompt that leaves less room than this in the context cannot be answered and is left out."""
+
+EncodePrompt = Callable[[str, str], list[int]]
+"""Token ids of a prompt, from the name of its template and the question (`actors.codec.Codec.encode_prompt`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +66,18 @@ def shares(weights: Mapping[str, float], count: int) -> dict[str, int]:
     return whole
 
 
-def fits(problem: Problem, recipe: Recipe, encode: Callable[[str], list[int]]) -> bool:
+def fits(problem: Problem, recipe: Recipe, encode_prompt: EncodePrompt) -> bool:
     """Whether the prompt leaves room for a response in the policy's context."""
-    prompt = encode(render_prompt(recipe.policy.template, problem.question))
+    prompt = encode_prompt(recipe.policy.template, problem.question)
     return len(prompt) + MIN_RESPONSE_TOKENS <= recipe.policy.max_context
 
 
-def problem_sets(recipe: Recipe, encode: Callable[[str], list[int]]) -> ProblemSets:
+def problem_sets(recipe: Recipe, encode_prompt: EncodePrompt) -> ProblemSets:
     """All problems of a run whose prompts fit the policy's context.
 
     Args:
         recipe: Sections ``problems``, ``policy`` and ``seed`` are used.
-        encode: The policy's tokenizer.
+        encode_prompt: The policy's tokenizer.
 
     Raises:
         UserError: no problem is left, or a held-out one is a training problem as well.
@@ -88,7 +90,8 @@ def problem_sets(recipe: Recipe, encode: Callable[[str], list[int]]) -> ProblemS
         "heldout": read_problems(config.heldout, "heldout", recipe.seed, config.data_dir)[: config.heldout.count],
     }
     sets = {
-        split: [problem for problem in problems if fits(problem, recipe, encode)] for split, problems in read.items()
+        split: [problem for problem in problems if fits(problem, recipe, encode_prompt)]
+        for split, problems in read.items()
     }
     for split, problems in sets.items():
         if not problems:

@@ -9,7 +9,6 @@ from actors.execution import to_execution_result
 from actors.generation import derive_seed
 from actors.sampler import CodeRunner, Grader
 from thor_ray.demonstrations import Demonstration, DemonstrationWriter, Source
-from thor_ray.dialogue import render_prompt
 from thor_ray.grading import extract_boxed
 from thor_ray.problems import Problem
 from thor_ray.refine import Refinement, Refiner
@@ -38,6 +37,10 @@ class Rewriter:
     template: str
     program_seconds: float
 
+    def prompt(self, problem: Problem) -> list[int]:
+        """Token ids of the prompt that the policy is given, now and when it learns."""
+        return self.codec.encode_prompt(self.template, problem.question)
+
     async def demonstrate(
         self, problem: Problem, solution: str, source: Source, trajectory_id: str, seed: int
     ) -> Demonstration:
@@ -53,8 +56,9 @@ class Rewriter:
             trajectory_id: Unique within the run.
             seed: Decides the styles of programs, together with the id.
         """
-        prompt = render_prompt(self.template, problem.question)
-        writer = DemonstrationWriter(trajectory_id, problem.id, prompt, self.codec.encode, self.end_of_sequence)
+        writer = DemonstrationWriter(
+            trajectory_id, problem.id, self.prompt(problem), self.codec.encode, self.end_of_sequence
+        )
         steps = deque(line.strip() for line in solution.splitlines() if line.strip())
         turn = 0
         while steps and extract_boxed(writer.prose) is None:

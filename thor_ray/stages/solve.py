@@ -62,7 +62,7 @@ def solver(question: str, recipe: Recipe, model: Path, self_correct: bool) -> It
     problem = Problem("question", question, "unknown", "command line")
     settings = RolloutSettings.for_evaluation(recipe, self_correct)
     with RayCluster(cpus=recipe.engine.actors), started_workers(recipe, model, learners=False) as workers:
-        if not fits(problem, recipe, workers.codec.encode):
+        if not fits(problem, recipe, workers.codec.encode_prompt):
             raise UserError(
                 f"the question leaves no {MIN_RESPONSE_TOKENS} tokens for an answer in policy.max_context "
                 f"{recipe.policy.max_context}",

@@ -11,13 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from actors.codec import TokenizerCodec
 from actors.execution import make_sandbox
 from actors.generation import derive_seed
 from actors.sampler import Grader
 from thor_ray.config import Recipe, SamplingConfig, TirgenConfig
 from thor_ray.demonstrations import Demonstration, Funnel, Sieve, Source, set_rules, single_rules
-from thor_ray.dialogue import render_prompt
 from thor_ray.errors import UserError
 from thor_ray.grading import GraderPool, GradeStatus
 from thor_ray.problems import Problem
@@ -37,13 +35,16 @@ CONCURRENCY: Final = 64
 PROMPTS_PER_CALL: Final = 256
 """Prompts that go to a rollout actor at a time."""
 
+Prompt = Sequence[int]
+"""Token ids of a prompt."""
+
 OnProgress = Callable[[int, Mapping[str, Any], int], None]
 
 
 class Generator(Protocol):
     """Writes solutions without tools."""
 
-    async def sample(self, prompts: Sequence[str], seed: int) -> list[str]:
+    async def sample(self, prompts: Sequence[Prompt], seed: int) -> list[str]:
         """One continuation of each prompt; the same prompts and seed give the same texts."""
 
 
@@ -82,7 +83,7 @@ def tirgen(
         UserError: no demonstration passed the filters.
     """
     config = recipe.tirgen
-    generator = FleetGenerator(workers.fleet.actors, workers.codec, config, recipe.policy.max_context)
+    generator = FleetGenerator(workers.fleet.actors, config, recipe.policy.max_context)
     with (
         make_sandbox(recipe.sandbox) as code_runner,
         GraderPool() as grader,
@@ -136,7 +137,8 @@ async def build_demonstrations(
         seed: Decides everything that is drawn: the same arguments give the same demonstrations.
         on_progress: See ``tirgen``.
     """
-    attempts = await sampled_attempts(problems, generator, rewriter.template, config.attempts, seed)
+    prompts = [rewriter.prompt(problem) for problem in problems]
+    attempts = await sampled_attempts(problems, prompts, generator, config.attempts, seed)
     # Failures that the refiner planted must pass; without any, the paper's rule holds.
     rules = single_rules(max_tokens, every_block=config.flawed_first == 0)
     sieves = {source: Sieve(rules) for source in Source}
@@ -174,10 +176,9 @@ async def build_demonstrations(
 
 
 async def sampled_attempts(
-    problems: Sequence[Problem], generator: Generator, template: str, attempts: int, seed: int
+    problems: Sequence[Problem], prompts: Sequence[Prompt], generator: Generator, attempts: int, seed: int
 ) -> list[tuple[Problem, str]]:
     """Each problem with each of the generator's solutions of it, attempt by attempt."""
-    prompts = [render_prompt(template, problem.question) for problem in problems]
     texts = [await generator.sample(prompts, derive_seed(seed, "generator", attempt)) for attempt in range(attempts)]
     return [pair for solutions in texts for pair in zip(problems, solutions, strict=True)]
 
@@ -240,18 +241,16 @@ class FleetGenerator:
 
     Args:
         actors: Handles of rollout actors; prompts are dealt out to them in turn.
-        codec: The policy's tokenizer.
         config: Temperature and tokens per solution.
         max_context: Tokens of prompt and solution together.
     """
 
-    def __init__(self, actors: Sequence[Any], codec: TokenizerCodec, config: TirgenConfig, max_context: int) -> None:
+    def __init__(self, actors: Sequence[Any], config: TirgenConfig, max_context: int) -> None:
         self._actors = list(actors)
-        self._codec = codec
         self._config = config
         self._max_context = max_context
 
-    async def sample(self, prompts: Sequence[str], seed: int) -> list[str]:
+    async def sample(self, prompts: Sequence[Prompt], seed: int) -> list[str]:
         """One continuation of each prompt; see ``Generator``."""
         calls = [
             (index, prompts[start : start + PROMPTS_PER_CALL])
@@ -267,8 +266,8 @@ class FleetGenerator:
         batches = await asyncio.gather(*(by_actor(actor) for actor in range(len(self._actors))))
         return [text for _, texts in sorted(pair for batch in batches for pair in batch) for text in texts]
 
-    async def _call(self, actor: Any, prompts: Sequence[str], seed: int) -> list[str]:
-        longest = max(len(self._codec.encode(prompt)) for prompt in prompts)
+    async def _call(self, actor: Any, prompts: Sequence[Prompt], seed: int) -> list[str]:
+        longest = max(map(len, prompts))
         sampling = SamplingConfig(
             temperature=self._config.temperature,
             top_k=TOP_K,

@@ -171,10 +171,13 @@ def test_self_correction_lifts_the_share_of_successful_calls(rollout_actor: Any,
     assert pass_rate(better) > pass_rate(plain)
 
 
-def test_text_is_sampled_without_tools(rollout_actor: Any) -> None:
+def test_text_is_sampled_without_tools(rollout_actor: Any, tokenizer: PreTrainedTokenizerFast) -> None:
     texts = ray.get(
         rollout_actor.sample_text.remote(
-            ["What is 3 + 4?\n"] * 2, SamplingConfig(temperature=0.0, max_new_tokens=30), seed=0, stop=("\n",)
+            [tokenizer.encode("What is 3 + 4?\n")] * 2,
+            SamplingConfig(temperature=0.0, max_new_tokens=30),
+            seed=0,
+            stop=("\n",),
         )
     )
     assert texts[0] == texts[1]

@@ -11,7 +11,7 @@ from actors.fleet import RolloutFleet
 from sandbox import Sandbox
 from thor_ray.config import TirgenConfig
 from thor_ray.demonstrations import Source
-from thor_ray.dialogue import render_observation, render_prompt
+from thor_ray.dialogue import render_observation
 from thor_ray.errors import UserError
 from thor_ray.grading import GraderPool, grade_answer
 from thor_ray.problems import FAMILIES, Problem, generate
@@ -30,11 +30,11 @@ WORKED_ONLY = TirgenConfig(attempts=0)
 class Scripted:
     """A generator that answers each prompt from a table."""
 
-    def __init__(self, texts: dict[str, str]) -> None:
+    def __init__(self, texts: dict[tuple[int, ...], str]) -> None:
         self._texts = texts
 
-    async def sample(self, prompts: Sequence[str], seed: int) -> list[str]:
-        return [self._texts[prompt] for prompt in prompts]
+    async def sample(self, prompts: Sequence[Sequence[int]], seed: int) -> list[str]:
+        return [self._texts[tuple(prompt)] for prompt in prompts]
 
 
 class Watched:
@@ -75,7 +75,8 @@ def build(
     refiner = SymbolicRefiner(config.flawed_first, config.flawed_again)
     if not isinstance(rewriter.refiner, Watched):
         rewriter = replace(rewriter, refiner=refiner)
-    generator = Scripted({render_prompt("bare", question): text for question, text in (texts or {}).items()})
+    encode_prompt = rewriter.codec.encode_prompt
+    generator = Scripted({tuple(encode_prompt("bare", question)): text for question, text in (texts or {}).items()})
     return asyncio.run(build_demonstrations(asked, generator, rewriter, config, max_tokens, seed))
 
 
@@ -222,8 +223,8 @@ def test_the_refiner_sees_steps_but_neither_the_problem_nor_the_other_steps(rewr
 
 def test_the_policy_on_a_real_engine_writes_attempts(rollout_actor, tiny_policies, recipe):
     codec = TokenizerCodec.from_directory(str(tiny_policies.taught))
-    prompts = [render_prompt("bare", f"What is {first} + 5?") for first in range(2, 12)]
-    generator = FleetGenerator([rollout_actor], codec, TirgenConfig(step_tokens=40), recipe.policy.max_context)
+    prompts = [codec.encode_prompt("bare", f"What is {first} + 5?") for first in range(2, 12)]
+    generator = FleetGenerator([rollout_actor], TirgenConfig(step_tokens=40), recipe.policy.max_context)
 
     async def sample(seeds: Sequence[int]) -> list[list[str]]:
         return [await generator.sample(prompts, seed) for seed in seeds]

@@ -314,7 +314,9 @@ def test_step_rewards(status: ExecutionStatus) -> None:
 
 async def test_text_is_sampled_without_tools(bench: Bench) -> None:
     sampler = bench.sampler(lambda text: f"after {text[-1]}; then more")
-    texts = await sampler.sample_text(["a", "b"], sampling=SETTINGS.sampling, seed=0, stop=(";",))
+    texts = await sampler.sample_text(
+        [bench.codec.encode(text) for text in "ab"], sampling=SETTINGS.sampling, seed=0, stop=(";",)
+    )
     assert texts == ["after a;", "after b;"]
 
 

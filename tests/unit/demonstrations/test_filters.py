@@ -23,7 +23,10 @@ def demonstration(
     observed="12",
     prose="",
 ) -> Demonstration:
-    writer = DemonstrationWriter(identity, problem, "question\n", lambda text: [ord(letter) for letter in text], 0)
+    def encode(text):
+        return [ord(letter) for letter in text]
+
+    writer = DemonstrationWriter(identity, problem, encode("question\n"), encode, 0)
     for code, outcome in blocks:
         writer.think("We use it.")
         writer.act(code, ExecutionResult(outcome, observed or "Error"))

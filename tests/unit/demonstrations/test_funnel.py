@@ -12,7 +12,7 @@ from thor_ray.demonstrations.funnel import EXAMPLES
 
 
 def numbered(number: int) -> Demonstration:
-    writer = DemonstrationWriter(f"t{number:03}", "p", "q", lambda text: [1] * len(text), 0)
+    writer = DemonstrationWriter(f"t{number:03}", "p", [1], lambda text: [1] * len(text), 0)
     trajectory = dataclasses.replace(writer.finish(), answer=str(number))
     return Demonstration(trajectory, Source.GENERATOR, "", ())
 

@@ -31,7 +31,7 @@ FAILED = ExecutionResult(ExecutionStatus.EXCEPTION, "NameError: name 'gcd' is no
 
 
 def writer() -> DemonstrationWriter:
-    return DemonstrationWriter("t", "p", "What is the gcd?\n", encode, END)
+    return DemonstrationWriter("t", "p", encode("What is the gcd?\n"), encode, END)
 
 
 def claim(text: str):

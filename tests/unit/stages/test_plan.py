@@ -12,8 +12,10 @@ from rich.console import Console
 
 from tests.support.runs import trajectory
 from thor_ray.config import Recipe, validate_recipe
+from thor_ray.dialogue import PromptFrame, prompt_frame
 from thor_ray.errors import PreflightError, UserError
 from thor_ray.problems import ProblemFileError
+from thor_ray.prompt_record import record_prompt
 from thor_ray.records import Stage, write_groups
 from thor_ray.stages.plan import EVALUATE_CORRECTING, QUICK, SFT, SMOKE, TRAIN, make_plan, policy_directory, print_plan
 from thor_ray.stages.plan import TIRGEN as TIRGEN_ONLY
@@ -101,6 +103,47 @@ def test_everything_that_is_wrong_with_a_model_is_told_at_once(model):
 
 def test_a_whole_model_directory_is_used(model):
     assert make_plan(recipe(policy={"model": str(model)}), TRAIN).model == model
+
+
+def test_a_policy_is_asked_as_it_was_trained(model):
+    bare, tir = recipe(policy={"model": str(model)}), recipe(policy={"model": str(model), "template": "tir"})
+    assert policy_directory(tir) == model, "a policy that remembers no prompts takes any"
+    record_prompt(model, "bare", prompt_frame("bare"))
+    assert policy_directory(bare) == model
+    with pytest.raises(PreflightError, match="trained with template 'bare', not 'tir'") as refusal:
+        make_plan(tir, EVALUATE_CORRECTING)
+    assert "set policy.template to bare" in refusal.value.remedy
+
+
+def test_a_template_that_was_reworded_since_training_is_refused(model):
+    record_prompt(model, "bare", PromptFrame("Problem: ", "\n"))
+    with pytest.raises(PreflightError, match=r"another wording of template 'bare': 'Problem: \{question\}"):
+        policy_directory(recipe(policy={"model": str(model)}))
+    (model / "thor_prompt.json").write_text("{}")
+    with pytest.raises(PreflightError, match=r"thor_prompt\.json cannot be read"):
+        policy_directory(recipe(policy={"model": str(model)}))
+
+
+def test_a_chat_template_that_the_model_does_not_have_is_refused():
+    with pytest.raises(
+        UserError, match=r"policy\.template chat cannot be used: the policy's tokenizer has no chat template"
+    ):
+        make_plan(recipe(policy={"template": "chat"}), TRAIN)
+
+
+def test_the_printed_plan_tells_what_decontamination_left_out(tmp_path):
+    path = tmp_path / "train.jsonl"
+    path.write_text("".join(json.dumps({"problem": text, "answer": 2}) + "\n" for text in ("one", "two")))
+    test = tmp_path / "test.jsonl"
+    test.write_text(json.dumps({"problem": "Two?", "answer": 2}))
+    problems = {
+        "train": {"file": str(path)},
+        "heldout": {"count": 2},
+        "decontamination": {"against": [str(test)]},
+    }
+    rows = printed(recipe(problems=problems), TRAIN)
+    assert rows["problems"] == "1 train, 2 held out"
+    assert rows["contaminated"].startswith("1 training problems left out, found in ")
 
 
 def with_training_file(path: Path) -> Recipe:

@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thor_ray.config import Recipe, validate_recipe
+from thor_ray.dialogue import render_prompt
 from thor_ray.errors import UserError
 from thor_ray.problems import Problem, ProblemFileError
 from thor_ray.stages.problem_sets import MIN_RESPONSE_TOKENS, problem_batches, problem_sets, shares
 
 
-def encode(text: str) -> list[int]:
-    return list(text.encode())
+def encode_prompt(template: str, question: str) -> list[int]:
+    return list(render_prompt(template, question).encode())
 
 
 def recipe_for(train: Path | None = None, heldout: Path | None = None, context: int = 512) -> Recipe:
@@ -40,7 +41,7 @@ def write(path: Path, questions: list[str]) -> Path:
 
 
 def test_generated_sets_are_disjoint_and_of_the_size_asked_for():
-    sets = problem_sets(recipe_for(), encode)
+    sets = problem_sets(recipe_for(), encode_prompt)
     assert (len(sets.train), len(sets.heldout), sets.too_long) == (8, 8, 0)
     assert not {problem.question for problem in sets.train} & {problem.question for problem in sets.heldout}
 
@@ -48,7 +49,7 @@ def test_generated_sets_are_disjoint_and_of_the_size_asked_for():
 def test_problems_that_leave_no_room_for_an_answer_are_left_out_and_counted(tmp_path):
     room = 96 - MIN_RESPONSE_TOKENS - 1  # the template's newline
     train = write(tmp_path / "train.jsonl", ["short", "x" * room, "x" * (room + 1)])
-    sets = problem_sets(recipe_for(train, context=96), encode)
+    sets = problem_sets(recipe_for(train, context=96), encode_prompt)
     assert [len(problem.question) for problem in sets.train] == [5, room]
     assert sets.too_long >= 1
 
@@ -56,26 +57,61 @@ def test_problems_that_leave_no_room_for_an_answer_are_left_out_and_counted(tmp_
 def test_a_set_without_a_single_fitting_problem_is_refused(tmp_path):
     train = write(tmp_path / "train.jsonl", ["x" * 500])
     with pytest.raises(UserError, match=r"none of 1 problems .* policy.max_context 96"):
-        problem_sets(recipe_for(train, context=96), encode)
+        problem_sets(recipe_for(train, context=96), encode_prompt)
 
 
 def test_held_out_problems_that_are_trained_on_are_refused(tmp_path):
     train = write(tmp_path / "train.jsonl", ["one", "two"])
     heldout = write(tmp_path / "heldout.jsonl", ["three", "two"])
     with pytest.raises(UserError, match=r"1 held-out problems .* heldout-2"):
-        problem_sets(recipe_for(train, heldout), encode)
+        problem_sets(recipe_for(train, heldout), encode_prompt)
 
 
 def test_a_line_that_is_no_problem_is_refused_by_file_and_line(tmp_path):
     train = write(tmp_path / "train.jsonl", ["one"])
     train.write_text(train.read_text() + '{"problem": "two"}\n')
     with pytest.raises(ProblemFileError, match=r"train\.jsonl:2: .*answer"):
-        problem_sets(recipe_for(train), encode)
+        problem_sets(recipe_for(train), encode_prompt)
+
+
+def decontaminated(train: Path, tests: list[Path], count: int = 8) -> Recipe:
+    problems = {
+        "train": {"file": str(train), "count": count},
+        "heldout": {"count": 2},
+        "decontamination": {"against": [str(path) for path in tests]},
+    }
+    return validate_recipe({"problems": problems}, "test")
+
+
+def test_training_problems_that_are_test_problems_are_left_out_before_they_are_counted(tmp_path):
+    train = write(tmp_path / "train.jsonl", ["one plus $x$", "What is $2+2$?", "three", "four"])
+    tests = [write(tmp_path / "a.jsonl", ["what is $ 2 + 2 $"]), write(tmp_path / "b.jsonl", ["Four.", "five"])]
+    sets = problem_sets(decontaminated(train, tests, count=2), encode_prompt)
+    assert [problem.question for problem in sets.train] == ["one plus $x$", "three"]
+    assert sets.contaminated == 2
+    assert problem_sets(decontaminated(train, []), encode_prompt).contaminated == 0
+
+
+def test_a_training_set_that_is_a_test_set_and_a_test_set_that_is_not_there_are_refused(tmp_path):
+    train = write(tmp_path / "train.jsonl", ["one"])
+    with pytest.raises(UserError, match=r"all 1 problems are in .*train\.jsonl"):
+        problem_sets(decontaminated(train, [train]), encode_prompt)
+    with pytest.raises(ProblemFileError, match=r"none\.jsonl: no such problem file"):
+        problem_sets(decontaminated(train, [tmp_path / "none.jsonl"]), encode_prompt)
+
+
+def test_a_file_may_name_its_fields(tmp_path):
+    path = tmp_path / "train.jsonl"
+    path.write_text(json.dumps({"text": "1 + 1?", "gold": {"value": 2}}))
+    train = {"file": str(path), "question_field": "text", "answer_field": "gold.value"}
+    recipe = validate_recipe({"problems": {"train": train, "heldout": {"count": 2}}}, "test")
+    (problem,) = problem_sets(recipe, encode_prompt).train
+    assert (problem.question, problem.answer) == ("1 + 1?", "2")
 
 
 def test_families_come_in_proportion_to_their_weights():
     source = {"families": {"gcd": 3, "lcm": 1}, "count": 12}
-    problems = problem_sets(validate_recipe({"problems": {"train": source}}, "test"), encode).train
+    problems = problem_sets(validate_recipe({"problems": {"train": source}}, "test"), encode_prompt).train
     assert Counter(problem.source for problem in problems) == {"families/gcd": 9, "families/lcm": 3}
 
 
@@ -90,7 +126,7 @@ def test_shares_add_up_and_are_within_one_of_exact(weights, count):
 def test_more_instances_than_exist_are_refused():
     recipe = validate_recipe({"problems": {"train": {"families": ["prime_count"], "count": 10**6}}}, "test")
     with pytest.raises(UserError, match=r"problems\.train: asked for 1000000"):
-        problem_sets(recipe, encode)
+        problem_sets(recipe, encode_prompt)
 
 
 @given(st.integers(1, 12), st.integers(1, 8), st.integers(1, 12), st.integers(0, 3))
