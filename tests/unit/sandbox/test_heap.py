@@ -69,3 +69,16 @@ def test_settled_memory_holds_what_it_held():
         print(hashlib.sha256(repr(objects).encode()).digest() == before, gc.get_freeze_count() >= len(objects))
     """)
     assert output == "True True\n"
+
+
+def test_new_objects_do_not_fall_into_holes_between_old_ones():
+    output = run_script("""
+        from sandbox.inside import heap
+        old = [bytes(100 + number % 200) for number in range(100_000)]
+        del old[::3]
+        heap.settle()
+        new = [bytes(100 + number % 200) for number in range(2_000)]
+        holes = {id(each) // 4096 for each in old}
+        print(sum(id(each) // 4096 in holes for each in new) < 100)
+    """)
+    assert output == "True\n"
