@@ -31,6 +31,8 @@ _STOP_SECONDS = 1.0
 _ENVIRONMENT = {
     "HOME": ".",
     "LANG": "C.UTF-8",
+    # An arena of each thread's own takes 64 MiB of the address space, and a dozen threads a program's whole memory.
+    "MALLOC_ARENA_MAX": "1",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "PATH": "/usr/bin:/bin",

@@ -156,3 +156,15 @@ time.sleep(5)
         assert sandbox.run(code).status is Status.MEMORY_LIMIT
         few = "import threading\nfor _ in range(40): threading.Thread(target=print).start()"
         assert sandbox.run(f"import threading; threading.stack_size(32768)\n{few}").ok
+
+
+def test_threads_of_the_usual_size(box):
+    code = """
+import threading, time
+threads = [threading.Thread(target=lambda: [time.sleep(0.2), list(range(10_000))]) for _ in range(40)]
+for thread in threads: thread.start()
+print(threading.active_count())
+for thread in threads: thread.join()
+"""
+    result = box.run(code)
+    assert (result.status, result.stdout) == (Status.OK, "41\n"), result.stderr
