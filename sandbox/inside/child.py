@@ -36,6 +36,12 @@ _MAX_TRACEBACK = 6_000
 _MAX_FRAMES = 2_000
 """Twice what the usual recursion limit allows; a program that raised the limit may have left a million."""
 
+_OK_REPORT = (
+    b'{"status": "ok", "exc_type": null, "exc_message": null, "traceback": "", "step": %d, "exit_code": 0, '
+    b'"user_us": %d, "system_us": %d, "max_rss_kb": %d}\n'
+)
+"""How most programs end. Without the JSON encoder, whose pages each child would have to copy."""
+
 
 class Descriptors(NamedTuple):
     """What a request for a child carries, in the order of `wire.CHILD_DESCRIPTORS`; -1 for what it does not."""
@@ -282,27 +288,35 @@ def _keep_program_frames(summary: traceback.TracebackException) -> None:
 
 def _report_writer() -> Callable[[Order, _Outcome], None]:
     """A function that sends a report, with everything it needs bound now."""
-    write, dumps, descriptor, usage = os.write, json.dumps, REPORT_DESCRIPTOR, resource.getrusage
+    write, dumps, descriptor, usage, ok = os.write, json.dumps, REPORT_DESCRIPTOR, resource.getrusage, _OK_REPORT
 
     def write_report(order: Order, outcome: _Outcome) -> None:
-        fields: dict[str, Any] = {
-            "status": outcome.status,
-            "exc_type": outcome.exc_type,
-            "exc_message": outcome.exc_message,
-            "traceback": outcome.traceback,
-        }
-        if not order.last:  # nobody but the process itself can say what one of its steps has used
-            used = usage(resource.RUSAGE_SELF)
-            fields["step"] = order.number
-            fields["exit_code"] = outcome.exit_code
-            fields["user_us"], fields["system_us"] = round(used.ru_utime * 1e6), round(used.ru_stime * 1e6)
-            fields["max_rss_kb"] = used.ru_maxrss
+        used = usage(resource.RUSAGE_SELF)
+        spent = (round(used.ru_utime * 1e6), round(used.ru_stime * 1e6), used.ru_maxrss)
+        if outcome.status == "ok":
+            line = ok % (order.number, *spent)
+        else:
+            line = dumps(_report_fields(order, outcome, *spent)).encode() + b"\n"
         try:
-            write(descriptor, dumps(fields).encode() + b"\n")
+            write(descriptor, line)
         except OSError:
             return  # the program closed or filled the pipe; the exit code still speaks
 
     return write_report
+
+
+def _report_fields(order: Order, outcome: _Outcome, user_us: int, system_us: int, max_rss_kb: int) -> dict[str, Any]:
+    return {
+        "status": outcome.status,
+        "exc_type": outcome.exc_type,
+        "exc_message": outcome.exc_message,
+        "traceback": outcome.traceback,
+        "step": order.number,
+        "exit_code": outcome.exit_code,
+        "user_us": user_us,
+        "system_us": system_us,
+        "max_rss_kb": max_rss_kb,
+    }
 
 
 def _flusher() -> Callable[[], None]:
