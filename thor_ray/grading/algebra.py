@@ -15,12 +15,11 @@ from fractions import Fraction
 
 import mpmath
 
-from thor_ray.grading.evaluation import LEAST_DIGITS, MOST_DIGITS, Evaluator, Value, is_known
+from thor_ray.grading.evaluation import GUARD_DIGITS, LEAST_DIGITS, MOST_DIGITS, Evaluator, Value, is_known
 from thor_ray.grading.expressions import Call, Constant, Expression, Matrix, Number, Relation, Symbol, subtrees
 from thor_ray.grading.numerals import TooLargeError
 from thor_ray.grading.parsing import ExpressionError, parse, readings
 
-_GUARD_DIGITS = 10
 _NUMBER_DIGITS = 45
 _TRIALS = 6
 _TRIALS_OF_STEPS = 40
@@ -77,12 +76,12 @@ def number(text: str) -> Fraction | None:
         return None
     if isinstance(expression, Matrix) or _has_symbols(expression):
         return None
-    point = _last_point(0, None, expression, least_digits=_NUMBER_DIGITS + _GUARD_DIGITS)
+    point = _last_point(0, None, expression, least_digits=_NUMBER_DIGITS + GUARD_DIGITS)
     (value,) = point.values
     if value is None or isinstance(value, mpmath.matrix) or not point.is_real(value):
         return None
     with mpmath.workdps(point.digits):
-        return Fraction(mpmath.nstr(mpmath.re(value), point.digits - _GUARD_DIGITS))
+        return Fraction(mpmath.nstr(mpmath.re(value), point.digits - GUARD_DIGITS))
 
 
 def _readings(text: str, side: str) -> tuple[Expression | Relation, ...]:
@@ -162,25 +161,28 @@ class _Point:
 
     def _error(self, magnitude: Value) -> Value:
         """The greatest rounding error of a value of this magnitude."""
-        return mpmath.mpf(10) ** (_GUARD_DIGITS - self.digits) * max(self.scale, magnitude)
+        return mpmath.mpf(10) ** (GUARD_DIGITS - self.digits) * max(self.scale, magnitude)
 
 
 def _points(trial: int, log_base: int | None, *trees: Expression, least_digits: int = LEAST_DIGITS) -> Iterator[_Point]:
     """All trees at one point: to ``least_digits``, then to as many as it takes to tell small differences, if more.
 
+    What would be misleading at a low precision is left out; the last point never is.
+
     Raises:
         TooLargeError: That would be more than ``MOST_DIGITS``.
     """
     digits, needed = 0, least_digits
-    while needed > digits + _GUARD_DIGITS:
+    while needed > digits + GUARD_DIGITS:
         if needed > MOST_DIGITS:
             raise TooLargeError
         digits = needed
         evaluator = Evaluator(trial, log_base)
         with mpmath.workdps(digits):
             values = tuple(evaluator.value_or_none(tree) for tree in trees)
-        yield _Point(values, evaluator.scale, digits)
         needed = least_digits + int(evaluator.digits_at_stake)
+        if not evaluator.has_rounded_to_zero or needed <= digits + GUARD_DIGITS:
+            yield _Point(values, evaluator.scale, digits)
 
 
 def _last_point(trial: int, log_base: int | None, *trees: Expression, least_digits: int = LEAST_DIGITS) -> _Point:

@@ -62,7 +62,7 @@ def compare(gold: str, answer: str, algebra: Algebra = NO_ALGEBRA) -> Comparison
         return Comparison(True, "same text")
     if not answer_text or not is_balanced(answer_text):
         raise UnreadableAnswerError("brackets don't match" if answer_text else "nothing but typography")
-    if _ELLIPSIS.search(answer_text) or _ELLIPSIS.search(gold_text):
+    if is_only_text(answer_text) or is_only_text(gold_text):
         return Comparison(False, "an ellipsis is only equal to the same text")
     if "." in gold_text and _DECIMAL.match(gold_text) and answer_text == gold_text.replace(".", ","):
         return Comparison(True, "decimal comma")
@@ -308,6 +308,11 @@ def _rounds_to(exact: Node, decimal: str, algebra: Algebra) -> bool:
     rounded = Fraction(digits)
     is_cut_off = rounded * value >= 0 and 0 <= abs(value) - abs(rounded) < last_place
     return is_cut_off or abs(value - rounded) <= last_place / 2
+
+
+def is_only_text(text: str) -> bool:
+    """Whether a normalised text leaves something to be guessed, so that it equals nothing but itself."""
+    return bool(_ELLIPSIS.search(text))
 
 
 def is_balanced(text: str) -> bool:

@@ -16,6 +16,8 @@ from thor_ray.grading.numerals import TooLargeError
 from thor_ray.grading.rational import exact_value
 
 LEAST_DIGITS = 40
+GUARD_DIGITS = 10
+"""The last digits of a value that rounding errors may have spoilt."""
 MOST_DIGITS = 6_000
 """Expressions that need more to tell a small difference are not evaluated."""
 _DIGITS_PER_BIT = 0.30103
@@ -49,6 +51,8 @@ class Evaluator:
         digits_at_stake: How many more digits than ``LEAST_DIGITS`` the values evaluated so far call for: small and
             large intermediate values may hide differences behind so many digits.
         scale: Greatest magnitude of any term of any sum so far: what rounding errors are relative to.
+        has_rounded_to_zero: Whether some value was so small, beside what it was computed from, that it counts as zero; it
+            may be something else at a higher precision.
     """
 
     def __init__(self, trial: int = 0, log_base: int | None = None) -> None:
@@ -56,6 +60,7 @@ class Evaluator:
         self._log_base = log_base
         self.digits_at_stake = 0.0
         self.scale = mpmath.mpf(0)
+        self.has_rounded_to_zero = False
 
     def value(self, expression: Expression) -> Value:
         """The value of a tree at the precision that mpmath is set to.
@@ -101,7 +106,9 @@ class Evaluator:
                 return mpmath.log(arguments[0]) if self._log_base is None else mpmath.log(arguments[0], self._log_base)
             if call.name in FUNCTIONS:
                 self._check_arguments(call.name, arguments)
-                return FUNCTIONS[call.name](*arguments)
+                value = FUNCTIONS[call.name](*arguments)
+                is_accurate = call.name in _GROWING or call.name == "reciprocal"
+                return value if is_accurate else self._rounded_to_zero(value, 1, *map(abs, arguments))
         except (ValueError, ZeroDivisionError, TypeError, AttributeError, NotImplementedError) as error:
             raise UndefinedError(f"{call.name}: {error}") from error
         except OverflowError as error:
@@ -114,9 +121,17 @@ class Evaluator:
             if isinstance(total, mpmath.matrix) != isinstance(term, mpmath.matrix):
                 raise UndefinedError("a matrix plus a number")
             total = total + term
-        if not isinstance(total, mpmath.matrix):
-            self.scale = max(self.scale, *(abs(term) for term in terms))
-        return total
+        if isinstance(total, mpmath.matrix):
+            return total
+        self.scale = max(self.scale, *(abs(term) for term in terms))
+        return self._rounded_to_zero(total, *(abs(term) for term in terms))
+
+    def _rounded_to_zero(self, value: Value, *magnitudes: Value) -> Value:
+        """Zero for what is left where all digits cancel: the sine of pi is no small number."""
+        if value == 0 or abs(value) > mpmath.mpf(10) ** (GUARD_DIGITS - mpmath.mp.dps) * max(magnitudes):
+            return value
+        self.has_rounded_to_zero = True
+        return mpmath.mpf(0)
 
     def _power(self, base: Expression, exponent: Expression) -> Value:
         base_value, exponent_value = self.value(base), self.value(exponent)

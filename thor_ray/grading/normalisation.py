@@ -41,12 +41,14 @@ _PREFIX = r"(?i:(?:(?:so|thus|therefore|the|final|correct),?\s+)*(?:answer|ans|s
 _DOTS = r"\s*(?:\\[lc]?dots" + _COMMAND_END + r"|\.\.\.)"
 
 
+_UNIT_BEFORE = re.compile(r"(?:[\d})]|\d\s*(?:\\text\{[^{}]*\}(?:\^\{?-?\d\}?)?\s*(?:\\cdot\s*|/\s*)?)+)\s*$")
+
+
 def _unwrap_font(match: re.Match[str]) -> str:
     r"""Keeps ``5\text{m}`` (a unit) apart from ``\text{A}`` (a choice) and ``2\mathrm{i}`` (a constant)."""
     content = match.group(1)
-    before = match.string[: match.start()].rstrip()[-1:]
-    is_unit = content.isalpha() and content not in ("i", "e") and (before.isdigit() or before in ("}", ")"))
-    return match.group() if before and is_unit else content
+    is_unit = content.isalpha() and content not in ("i", "e") and _UNIT_BEFORE.search(match.string[: match.start()])
+    return match.group() if is_unit else content
 
 
 def _write_primes(match: re.Match[str]) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -34,7 +34,8 @@ GRADER_VERSION = 2
 """Goes up whenever some verdict changes; part of the key under which verdicts are kept."""
 
 _T = TypeVar("_T")
-_Key = tuple[str, str, GradingPolicy, int]
+_Key = tuple[str, str, Fraction | None, int]
+"""Gold answer, answer, tolerance and grader version."""
 
 
 def grade_inline(answer: str, gold: str, policy: GradingPolicy = EXACT) -> Grade | None:
@@ -49,7 +50,7 @@ def grade_inline(answer: str, gold: str, policy: GradingPolicy = EXACT) -> Grade
         The verdict, or ``None`` if only algebra can give one.
     """
     started = time.perf_counter()
-    if _is_short_integer(answer) and _is_short_integer(gold) and policy is EXACT:
+    if policy.relative_tolerance is None and _is_short_integer(answer) and _is_short_integer(gold):
         equal = int(answer) == int(gold)
         return _grade(Comparison(equal, "equal" if equal else "different value"), "exact", answer, started)
     refusal = gates.refusal(answer)
@@ -92,14 +93,12 @@ class GraderPool:
         if cache_size < 0:
             raise ValueError(f"cache_size must not be negative, got {cache_size}")
         self._deadline_seconds = deadline_seconds
-        self._cache = _VerdictCache(cache_size)
+        self._ledger = _Ledger(cache_size)
         self._supply = WorkerSupply()
         # Its threads start on demand and live as long as the pool, which is what keeps their workers alive.
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="grader")
         self._own = threading.local()
         self._owner_pid = os.getpid()
-        self._counts: Counter[GradeStatus] = Counter()
-        self._counts_lock = threading.Lock()
 
     def grade(self, response: str, gold: str, policy: GradingPolicy = EXACT) -> Grade:
         """Grades a whole response by its last box; blocks until there is a verdict.
@@ -107,24 +106,31 @@ class GraderPool:
         Raises:
             RuntimeError: The pool is closed, or was made by the process that this one was forked from.
         """
-        return self._counted(_result(self._begin_response(response, gold, policy)))
+        return _result(self._begin_response(response, gold, policy))
 
     def grade_answer(self, answer: str, gold: str, policy: GradingPolicy = EXACT) -> Grade:
         """Grades the content of a box; blocks until there is a verdict. Raises as ``grade`` does."""
-        return self._counted(_result(self._begin(answer, gold, policy)))
+        return _result(self._begin(answer, gold, policy))
 
     def grade_many(self, pairs: Iterable[tuple[str, str]], policy: GradingPolicy = EXACT) -> list[Grade]:
         """Grades (response, gold) pairs side by side, as many at a time as there are workers; keeps their order."""
-        begun = [self._begin_response(response, gold, policy) for response, gold in pairs]
-        return [self._counted(_result(outcome)) for outcome in begun]
+        return [future.result() for future in [self.submit(response, gold, policy) for response, gold in pairs]]
+
+    def submit(self, response: str, gold: str, policy: GradingPolicy = EXACT) -> Future[Grade]:
+        """Begins to grade a response; the future is done already where no algebra is needed. Raises as ``grade``."""
+        return _promised(self._begin_response(response, gold, policy))
+
+    def submit_answer(self, answer: str, gold: str, policy: GradingPolicy = EXACT) -> Future[Grade]:
+        """Begins to grade the content of a box; otherwise as ``submit``."""
+        return _promised(self._begin(answer, gold, policy))
 
     async def agrade(self, response: str, gold: str, policy: GradingPolicy = EXACT) -> Grade:
         """Like ``grade``, without blocking the event loop."""
-        return self._counted(await _awaited(self._begin_response(response, gold, policy)))
+        return await _awaited(self._begin_response(response, gold, policy))
 
     async def agrade_answer(self, answer: str, gold: str, policy: GradingPolicy = EXACT) -> Grade:
         """Like ``grade_answer``, without blocking the event loop."""
-        return self._counted(await _awaited(self._begin(answer, gold, policy)))
+        return await _awaited(self._begin(answer, gold, policy))
 
     async def agrade_many(self, pairs: Iterable[tuple[str, str]], policy: GradingPolicy = EXACT) -> list[Grade]:
         """Like ``grade_many``, without blocking the event loop."""
@@ -132,8 +138,7 @@ class GraderPool:
 
     def counts(self) -> dict[str, int]:
         """Verdicts given so far by status, those from the cache included: a jump of one of them is an alarm."""
-        with self._counts_lock:
-            return {status.value: self._counts[status] for status in GradeStatus}
+        return self._ledger.counts()
 
     def warm_up(self) -> None:
         """Starts a worker now, so that a missing library is found before the work and the first verdict is quick.
@@ -169,33 +174,27 @@ class GraderPool:
     ) -> None:
         await asyncio.to_thread(self.close)
 
-    def _counted(self, grade: Grade) -> Grade:
-        with self._counts_lock:
-            self._counts[grade.status] += 1
-        return grade
-
     def _begin_response(self, response: str, gold: str, policy: GradingPolicy) -> "Grade | Future[Grade]":
         answer = extract_boxed(response)
-        return _NO_BOX if answer is None else self._begin(answer, gold, policy)
+        return self._ledger.count(_NO_BOX) if answer is None else self._begin(answer, gold, policy)
 
     def _begin(self, answer: str, gold: str, policy: GradingPolicy) -> "Grade | Future[Grade]":
         """A verdict at once where possible, else the promise of one."""
+        key = (gold, answer, policy.relative_tolerance, GRADER_VERSION)
+        remembered = self._ledger.recall(key)
+        if remembered is not None:
+            return remembered
         started = time.perf_counter()
-        key = (gold, answer, policy, GRADER_VERSION)
-        cached = self._cache.get(key)
-        if cached is not None:
-            return replace(cached, milliseconds=_milliseconds_since(started))
         inline = grade_inline(answer, gold, policy)
         if inline is not None:
-            self._cache.put(key, inline)
-            return inline
+            return self._ledger.record(key, inline)
         if os.getpid() != self._owner_pid:
             raise RuntimeError("this GraderPool was made before a fork; make one in the process that uses it")
-        return self._threads.submit(self._grade_with_algebra, key, started)
+        return self._threads.submit(self._grade_with_algebra, key, policy, started)
 
-    def _grade_with_algebra(self, key: _Key, started: float) -> Grade:
+    def _grade_with_algebra(self, key: _Key, policy: GradingPolicy, started: float) -> Grade:
         """Runs in a thread of the pool. A worker that died is replaced once; a second death is an error."""
-        gold, answer, policy, _ = key
+        gold, answer, *_ = key
         try:
             self._worker()  # its start is not charged to the answer
             algebra = _WorkerAlgebra(self._ask, time.monotonic() + self._deadline_seconds)
@@ -204,13 +203,13 @@ class GraderPool:
             grade = Grade(GradeStatus.UNPARSABLE, str(error), "symbolic", answer, _milliseconds_since(started))
         except AlgebraTimeoutError:
             reason = f"no verdict within {self._deadline_seconds:g} s"
-            return Grade(GradeStatus.TIMEOUT, reason, "symbolic", answer, _milliseconds_since(started))
+            grade = Grade(GradeStatus.TIMEOUT, reason, "symbolic", answer, _milliseconds_since(started))
         except AlgebraError as error:
-            return Grade(GradeStatus.ERROR, str(error), "symbolic", answer, _milliseconds_since(started))
+            grade = Grade(GradeStatus.ERROR, str(error), "symbolic", answer, _milliseconds_since(started))
         finally:
             self._supply.prepare_spare()
-        self._cache.put(key, grade)
-        return grade
+        # A failure of ours may not happen again, so it is not remembered.
+        return self._ledger.count(grade) if grade.reward is None else self._ledger.record(key, grade)
 
     def _ask(self, question: Callable[[WorkerProcess, float], _T], deadline: float) -> _T:
         """Asks the worker of the calling pool thread; if that dies without an answer, another one."""
@@ -274,26 +273,42 @@ class _WorkerAlgebra:
         return number
 
 
-class _VerdictCache:
-    """Least recently used verdicts. Thread-safe."""
+class _Ledger:
+    """Counts verdicts by status, and keeps the least recently used ones. Thread-safe."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._lock = threading.Lock()
+        self._counts = dict.fromkeys(GradeStatus, 0)
         self._grades: OrderedDict[_Key, Grade] = OrderedDict()
 
-    def get(self, key: _Key) -> Grade | None:
+    def recall(self, key: _Key) -> Grade | None:
+        """A verdict that is kept; counts it."""
         with self._lock:
             grade = self._grades.get(key)
             if grade is not None:
                 self._grades.move_to_end(key)
+                self._counts[grade.status] += 1
             return grade
 
-    def put(self, key: _Key, grade: Grade) -> None:
+    def record(self, key: _Key, grade: Grade) -> Grade:
+        """Counts a new verdict and keeps it; recalling it will take no time worth mentioning."""
         with self._lock:
-            self._grades[key] = grade
+            self._counts[grade.status] += 1
+            self._grades[key] = replace(grade, milliseconds=0.0)
             if len(self._grades) > self._size:
                 self._grades.popitem(last=False)
+        return grade
+
+    def count(self, grade: Grade) -> Grade:
+        """Counts a verdict without keeping it."""
+        with self._lock:
+            self._counts[grade.status] += 1
+        return grade
+
+    def counts(self) -> dict[str, int]:
+        with self._lock:
+            return {status.value: count for status, count in self._counts.items()}
 
 
 def grade(response: str, gold: str, policy: GradingPolicy = EXACT) -> Grade:
@@ -316,6 +331,14 @@ _NO_BOX = Grade(GradeStatus.NO_BOX, "no complete, non-empty box", "extraction", 
 
 def _result(outcome: "Grade | Future[Grade]") -> Grade:
     return outcome if isinstance(outcome, Grade) else outcome.result()
+
+
+def _promised(outcome: "Grade | Future[Grade]") -> Future[Grade]:
+    if isinstance(outcome, Future):
+        return outcome
+    done: Future[Grade] = Future()
+    done.set_result(outcome)
+    return done
 
 
 async def _awaited(outcome: "Grade | Future[Grade]") -> Grade:

@@ -175,25 +175,27 @@ def _read_inequality(text: str) -> Node | None:
 
 
 def _read_distance(values: list[str], operators: list[str]) -> Node | None:
-    r"""``|x - a| < b`` is an interval, ``b < |x - a|`` what lies outside of one."""
-    if len(values) != 2:
-        return None
+    r"""``|x - a| < b`` is an interval, ``b < |x - a|`` what lies outside of one, ``b < |x - a| < c`` two intervals."""
     position = next((index for index, value in enumerate(values) if _ABSOLUTE.match(value)), None)
-    if position is None:
+    if position is None or (len(values) == 3 and position != 1):
         return None
     inner = values[position][1:-1].strip()
     name, sign, centre = next(((v, s, c) for s in "-+" for v, t, c in [inner.partition(s)] if t), (inner, "-", "0"))
-    variable, bound = variable_of(name), values[1 - position]
+    variable = variable_of(name)
     if variable is None or "|" in inner or not re.match(r"^[^-+]+$", centre):
         return None
     centre = centre if sign == "-" else f"-({centre})"
-    low, high = Leaf(f"{centre}-({bound})"), Leaf(f"{centre}+{bound}")
-    is_closed = operators[0] == "\\le"
+    closed = [operator == "\\le" for operator in operators]
     if position == 0:
-        return Membership(variable, Ordered("[]" if is_closed else "()", (low, high)))
-    left = Ordered("(]" if is_closed else "()", (Leaf("-\\infty"), low))
-    right = Ordered("[)" if is_closed else "()", (high, Leaf("\\infty")))
-    return Membership(variable, Unordered("union", (left, right)))
+        return Membership(variable, _around(centre, values[1], closed[0]))
+    inside = _around(centre, values[0], not closed[0])
+    outside = _around(centre, values[2], closed[1]) if len(values) == 3 else REALS
+    return Membership(variable, Difference(outside, inside))
+
+
+def _around(centre: str, distance: str, is_closed: bool) -> Ordered:
+    """The interval of this half-length around a centre."""
+    return Ordered("[]" if is_closed else "()", (Leaf(f"{centre}-({distance})"), Leaf(f"{centre}+{distance}")))
 
 
 def _read_exclusion(text: str) -> Node | None:

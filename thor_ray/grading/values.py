@@ -82,6 +82,8 @@ _UNFINISHED = re.compile(
     r"\\(int|iint|iiint|oint|sum|prod|lim|limsup|liminf|gcd|lcm|bmod|mod|pmod|det|sup|inf|max|min)(?![a-zA-Z])|\\begin\{([vV]matrix)\}"
     r"|\\text\{(gcd|lcm|det|lim|max|min)\}"
 )
+_INFINITIES = ("\\infty", "-\\infty")
+_SYMBOLIC = (*_INFINITIES, "\\emptyset", "\\mathbb{Z}", "\\mathbb{Q}", "\\mathbb{N}", "\\mathbb{C}")
 _CONSTANT_COMMANDS = frozenset(
     """frac sqrt cdot div binom pi infty log ln lg exp sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh circ
     lfloor rfloor lceil rceil max min gcd lcm mod pmod bmod begin end text pm mp cup cap in le ge ne emptyset dollar
@@ -150,13 +152,33 @@ def unfinished(gold_text: str, answer_text: str) -> str | None:
     )
 
 
+def fault_of_value(text: str) -> str | None:
+    """Why a normalised value can only be compared as text; ``None`` if it has a meaning.
+
+    Raises:
+        UnreadableAnswerError: It divides by zero.
+    """
+    value = _value(text)
+    if value.is_undefined:
+        raise UnreadableAnswerError("division by zero")
+    if value.is_too_large:
+        return TOO_LARGE.reason
+    if value.number is not None or value.words is not None or value.base or _without_plus(text) in _SYMBOLIC:
+        return None
+    try:
+        readings(value.body)
+    except ExpressionError as error:
+        return str(error)
+    return None
+
+
 def read_bound(text: str, algebra: Algebra) -> Fraction | float | None:
     """The value of a real constant, exact where it is rational, with infinity as a float; ``None`` if it is none.
 
     Raises:
         UndecidedError: Only algebra could tell, and there is none.
     """
-    if (plain := _without_plus(text)) in ("\\infty", "-\\infty"):
+    if (plain := _without_plus(text)) in _INFINITIES:
         return float(plain.replace("\\infty", "inf"))
     value = _value(text)
     if value.number is not None or value.has_variables or value.is_too_large or value.is_undefined:

@@ -32,10 +32,10 @@ class Grade:
     Attributes:
         status: The outcome.
         reason: Why, in a few words that can be counted ("one value expected, got a list").
-        path: How it was decided: ``extraction``, ``gate``, ``text``, ``exact``, ``symbolic``.
+        path: How it was decided: ``extraction``, ``gate``, ``text``, ``exact``, ``symbolic``, ``tolerance``, ``judge``.
         extracted: The answer that was graded, as the policy wrote it; ``None`` if there was none.
-        milliseconds: Wall time of this grading, time in the queue for a worker included; the time of
-            the lookup for a repeated answer.
+        milliseconds: Wall time of this grading, time in the queue for a worker included; 0 for an answer that was
+            graded before.
     """
 
     status: GradeStatus

@@ -110,7 +110,7 @@ def test_the_memory_is_bounded_and_forgets_the_oldest() -> None:
     with GraderPool(cache_size=2) as pool:
         for answer in ("1", "2", "1", "3"):
             pool.grade_answer(answer, "5")
-        assert [answer for _, answer, *_ in pool._cache._grades] == ["1", "3"]
+        assert [answer for _, answer, *_ in pool._ledger._grades] == ["1", "3"]
 
 
 def test_sixteen_threads_share_one_pool() -> None:
