@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from thor_ray.cli import configuration, evaluation, inspection, runs, sandboxing, solving, tiny
+from thor_ray.cli import configuration, evaluation, grading, inspection, problems, runs, sandboxing, solving, tiny
 from thor_ray.errors import UserError, WorkerError
 
 FAILED = 1
@@ -31,12 +31,15 @@ app.command()(runs.train)
 app.command()(runs.sft)
 app.command()(runs.tirgen)
 app.command()(solving.solve)
+app.command()(grading.grade)
+app.command()(grading.audit_golds)
 app.command()(inspection.report)
 app.command()(inspection.show)
 app.command()(inspection.doctor)
 app.command()(inspection.version)
 app.add_typer(evaluation.app, name="eval")
 app.add_typer(configuration.app, name="config")
+app.add_typer(problems.app, name="problems")
 app.add_typer(tiny.app, name="tiny")
 app.add_typer(sandboxing.app, name="sandbox")
 
