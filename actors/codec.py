@@ -99,6 +99,18 @@ class TokenizerCodec:
                 raise UserError(f"policy.template {template} cannot be used: {error}", _OTHER_TEMPLATES) from error
         return self._frames[template]
 
+    def chat_turn_end(self) -> str | None:
+        """What the chat template writes behind an answer, ``None`` where there is none or it has no answers.
+
+        It should begin with the end-of-sequence token, or with one that the model's generation configuration has as well;
+        else a policy that was tuned on the chat template does not know how to end its turn.
+        """
+        try:
+            whole = self._apply_chat_template([("user", "1"), ("assistant", _MARK)], generate=False)
+        except ValueError:
+            return None
+        return whole.rpartition(_MARK)[2] if _MARK in whole else None
+
     def token_text(self, token: int) -> str:
         """One token as text, special or not; bytes that are no character alone are shown as the vocabulary spells them."""
         text: str = self._backend.decode([token], skip_special_tokens=False)
@@ -114,20 +126,25 @@ class TokenizerCodec:
 
     def _chat_prompt(self, message: str, thinking: bool) -> str:
         """What the policy's chat template writes around a user's message, up to the assistant's first token."""
+        return self._apply_chat_template([("user", message)], generate=True, thinking=thinking)
+
+    def _apply_chat_template(self, turns: Sequence[tuple[str, str]], *, generate: bool, thinking: bool = False) -> str:
         if self._tokenizer.chat_template is None:
             raise ValueError("the policy's tokenizer has no chat template")
         try:
-            prompt: str = self._tokenizer.apply_chat_template(
-                [{"role": "user", "content": message}],
+            text: str = self._tokenizer.apply_chat_template(
+                [{"role": role, "content": content} for role, content in turns],
                 tokenize=False,
-                add_generation_prompt=True,
+                add_generation_prompt=generate,
                 enable_thinking=thinking,
                 strftime_now=PROMPT_DATE.strftime,
             )
         except TemplateError as error:
             raise ValueError(f"its chat template refuses a lone user's message: {error}") from error
-        return prompt
+        return text
 
+
+_MARK: Final = "{answer}"
 
 _OTHER_TEMPLATES: Final = "save a chat template with the tokenizer, or choose one of " + ", ".join(
     name for name, template in PROMPT_TEMPLATES.items() if not template.chat

@@ -28,6 +28,15 @@ def record_prompt(model: Path, template: str, frame: PromptFrame) -> None:
     write_text_atomically(model / FILE, json.dumps({"template": template, **asdict(frame)}, indent=2) + "\n")
 
 
+def recorded_template(model: Path) -> str | None:
+    """Name of the template that the policy in ``model`` was trained with; ``None`` where it does not say."""
+    try:
+        name = json.loads((model / FILE).read_text(encoding="utf-8"))["template"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return str(name)
+
+
 def prompt_faults(model: Path, template: str, frame: PromptFrame) -> Iterator[Fault]:
     """The policy in ``model`` was trained with other prompts; one that remembers none takes any."""
     path = model / FILE

@@ -1,9 +1,14 @@
 """``thor config``: what a recipe can say, and what it says."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from thor_ray.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, help="Recipes: what they can say, and what one says in full.")
 
@@ -46,12 +51,80 @@ def schema(
 
 
 @app.command()
-def prompts() -> None:
-    """Print the prompt templates, as ``policy.template`` names them."""
-    from thor_ray.dialogue import PROMPT_TEMPLATES, render_prompt
+def prompts(
+    model: Annotated[
+        str | None, typer.Option(help="Hugging Face directory, or `tiny`: show token for token what this policy reads.")
+    ] = None,
+    template: Annotated[str | None, typer.Option(help="Only this one.")] = None,
+    question: Annotated[str, typer.Option(help="What stands in the question's place.")] = "{question}",
+    as_json: Annotated[bool, typer.Option("--json", help="Texts, and with --model token ids, as JSON.")] = False,
+) -> None:
+    """Print the prompt templates, as ``policy.template`` names them.
 
-    for name in PROMPT_TEMPLATES:
-        typer.echo(f"--- {name}\n{render_prompt(name, '{question}')}")
+    With --model, tokens are parted by │, spaces are shown as ·, line ends as ⏎.
+    """
+    from thor_ray.dialogue import PROMPT_TEMPLATES
+
+    names = list(PROMPT_TEMPLATES) if template is None else [template]
+    if unknown := [name for name in names if name not in PROMPT_TEMPLATES]:
+        raise UserError(f"no template {unknown[0]!r}", f"choose one of {', '.join(PROMPT_TEMPLATES)}")
+    if model is None:
+        shown = [{"template": name, **asdict(PROMPT_TEMPLATES[name])} for name in names]
+        lines = [line for each in shown for line in _template_lines(each, question)]
+    else:
+        shown, lines = _model_prompts(model, names, question)
+    typer.echo(json.dumps(shown, indent=2, ensure_ascii=False) if as_json else "\n".join(lines))
+
+
+def _template_lines(template: dict[str, Any], question: str) -> list[str]:
+    """A template's words, in which the model's own chat template is not yet to be seen."""
+    where = " [a user's message; --model shows the chat template around it]" if template["chat"] else ""
+    text = template["text"].replace("{question}", question)
+    return [f"--- {template['template']}: {template['purpose']}{where}", text]
+
+
+def _model_prompts(model: str, names: Sequence[str], question: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """What one policy reads: as JSON values, and as lines for people."""
+    from actors.codec import TokenizerCodec
+    from thor_ray.dialogue import PROMPT_TEMPLATES
+    from thor_ray.preflight import model_faults, require
+    from thor_ray.prompt_record import recorded_template
+    from thor_ray.tiny import base_model_path
+
+    path = base_model_path() if model == "tiny" else Path(model)
+    require(model_faults(path))
+    codec = TokenizerCodec.from_directory(str(path))
+    trained = recorded_template(path)
+    shown: list[dict[str, Any]] = []
+    lines: list[str] = []
+    for name in names:
+        heading = f"--- {name}: {PROMPT_TEMPLATES[name].purpose}"
+        try:
+            ids = codec.encode_prompt(name, question)
+        except UserError as error:
+            if len(names) == 1:
+                raise
+            lines += [heading, f"({error.message})"]
+            continue
+        tokens = [codec.token_text(token) for token in ids]
+        shown.append(
+            {"template": name, "text": codec.prompt_frame(name).around(question), "ids": ids, "tokens": tokens}
+        )
+        mark = ", what this policy was trained with" if name == trained else ""
+        lines += [heading, f"({len(ids)} tokens{mark})", "│".join(visible(token) for token in tokens)]
+    end, turn_end = codec.token_text(codec.end_of_sequence), codec.chat_turn_end()
+    lines.append(f"--- the policy ends its turn with {visible(end)}")
+    if turn_end is not None and not turn_end.startswith(end):
+        lines.append(f"but its chat template with {visible(turn_end)}: instruction-tuned policies may not stop")
+    return shown, lines
+
+
+def visible(text: str) -> str:
+    """The text with its spaces, line ends and everything that does not print made visible."""
+    signs = {" ": "·", "\n": "⏎\n", "\t": "⇥"}
+    return "".join(
+        signs.get(sign) or (sign if sign.isprintable() else sign.encode("unicode_escape").decode()) for sign in text
+    )
 
 
 def schema_rows(tree: dict[str, Any]) -> list[tuple[str, str, str, str]]:

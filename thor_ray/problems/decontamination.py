@@ -10,17 +10,20 @@ would be too little in mathematics, where it is a phrase ("find the number of or
 share is asked for. Measured on MATH (train, and test less MATH500), GSM8K, DeepMath-5k and AIME 1983-2023, 25 362 rows
 that had already been filtered once, against nine test sets: n = 13 finds the six leaks that are left, and flags nine more
 rows that share a test row's set-up or pattern. n = 10 finds the same six and flags 57 rows. Test rows shorter than n words
-are compared exactly only (57 of MATH500's, 4 of OlympiadBench's); a smaller n is the remedy where that matters.
+are compared exactly only (59 of MATH500's, 4 of OlympiadBench's); a smaller n is the remedy where that matters.
 """
 
+import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from thor_ray.files import atomic_path
+from thor_ray.problems.errors import ProblemFileError
 from thor_ray.problems.problem import Problem
-from thor_ray.problems.sources import load_problems
+from thor_ray.problems.sources import Source, load_problems
 from thor_ray.problems.wording import exact_wording, question_words
 
 Gram = tuple[str, ...]
@@ -229,6 +232,35 @@ def contamination(train: str, rows: Iterable[tuple[int, Problem]], index: TestIn
         count += 1
         overlaps += index.overlaps(problem, row)
     return ContaminationReport(train, count, index.rule, index.sizes, index.too_short, tuple(overlaps))
+
+
+def write_clean_rows(source: Source, contaminated: Collection[int], path: Path) -> int:
+    """Writes a training set less some of its rows as JSON Lines: every field as it stands, and an id if it had none.
+
+    Args:
+        source: The training set; it is read once more.
+        contaminated: Numbers of the rows to leave out.
+        path: New file, or one to replace; it is whole or absent whatever happens.
+
+    Returns:
+        How many rows were written.
+
+    Raises:
+        ProblemFileError: the training set cannot be read any more.
+        DiskFullError: the disk or the quota is exhausted.
+    """
+    written = 0
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as clean:
+        for row in source.rows():
+            if isinstance(row.record, ProblemFileError):
+                raise row.record
+            if row.number in contaminated:
+                continue
+            record = {"id": f"{source.stem}-{row.number}", **row.record}
+            # Parquet knows values that JSON does not, dates for instance.
+            clean.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+            written += 1
+    return written
 
 
 def _passages(words: Gram, starts: Sequence[int], ngram: int) -> Iterable[str]:
