@@ -108,10 +108,11 @@ def _cost_table(ours: Sequence[BenchmarkFigures], paper: Paper) -> Table | None:
 
 
 def _accuracies(ours: Sequence[BenchmarkFigures]) -> dict[str, dict[str, float]]:
-    rows: dict[str, dict[str, float]] = {}
-    for part in ours:
-        name = f"{_ours(part.strategy)}, avg@{part.samples_per_problem}"
-        rows.setdefault(name, {})[_name(part)] = 100 * part.accuracy.value
+    rows = {}
+    for strategy, parts in _by_strategy(ours):
+        sizes = sorted({part.samples_per_problem for part in parts})
+        k = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+        rows[f"{_ours(strategy)}, avg@{k}"] = {_name(part): 100 * part.accuracy.value for part in parts}
     return rows
 
 

@@ -252,4 +252,5 @@ def sample_of_trajectory(
 
 
 def _sort_key(key: SampleKey) -> tuple[str, str, str, int]:
-    return (key.benchmark, strategy_name(key.strategy), key.problem_id, key.sample_index)
+    """Benchmarks by name, no strategy before any."""
+    return (key.benchmark, key.strategy or "", key.problem_id, key.sample_index)

@@ -25,6 +25,7 @@ class Scoring:
         benchmark: What to call the set of problems.
         problems: By id.
         responses: At least one.
+        unanswered: Problems without a response; they are missing from every figure.
         policy: What the benchmark allows its graders.
     """
 
@@ -32,12 +33,8 @@ class Scoring:
     benchmark: str
     problems: dict[str, Problem]
     responses: list[RecordedResponse]
+    unanswered: int
     policy: GradingPolicy
-
-    @property
-    def unanswered(self) -> int:
-        """Problems without a response; they are missing from every figure."""
-        return len(self.problems) - len({response.problem_id for response in self.responses})
 
 
 def prepare_scoring(responses: Path, source: str | Path, name: str, data_dir: Path | None = None) -> Scoring:
@@ -66,11 +63,11 @@ def prepare_scoring(responses: Path, source: str | Path, name: str, data_dir: Pa
         "problems": str(source),
         "grader": f"rules, version {GRADER_VERSION}, {allowed}",
     }
+    if unanswered := len(problems) - len({response.problem_id for response in read}):
+        settings["problems without a response"] = f"{unanswered} of {len(problems)}, missing from every figure"
     benchmark = next(iter(problems.values())).source if known is None else known.name
-    scoring = Scoring(About(name=name, source=str(responses), settings=settings), benchmark, problems, read, policy)
-    if scoring.unanswered:
-        settings["problems without a response"] = f"{scoring.unanswered} of {len(problems)}, missing from every figure"
-    return scoring
+    about = About(name=name, source=str(responses), settings=settings)
+    return Scoring(about, benchmark, problems, read, unanswered, policy)
 
 
 def score(
