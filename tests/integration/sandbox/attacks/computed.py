@@ -5,7 +5,7 @@ from __future__ import annotations
 from signal import SIGSEGV
 
 from sandbox import Status
-from tests.integration.sandbox.attacks.case import Case, Outcome
+from tests.integration.sandbox.attacks.case import Case, Mode, Outcome
 
 _TIMEOUT, _OK = Outcome(Status.TIMEOUT), Outcome(Status.OK)
 _DEEP = (
@@ -73,4 +73,28 @@ _ODD = (
     Case("+", "separators of lines in a string", "print(ascii('a\u2028b\x0bc'))", (_prints("'a\\u2028b\\x0bc'\n"),)),
 )
 
-CASES: tuple[Case, ...] = (*_LONG, *_ODD)
+_FORGE = """\
+import json, os
+report = {{"status": {status!r}, "exc_type": "E", "exc_message": "m", "traceback": ""}}
+for fd in range(3, 64):
+    try: os.write(fd, json.dumps(report).encode())
+    except OSError: pass
+os._exit({code})
+"""
+
+_CLAIMS = ("runtime_error", "syntax_error", "memory_limit")
+"""What a program may say of a failure of its own; everything else is for the kernel and the supervisor to say."""
+
+_FORGED = tuple(
+    Case(
+        "26",
+        f"a forged report of {status}, then {code}",
+        _FORGE.format(status=status, code=code),
+        (Outcome(Status(status) if status in _CLAIMS else Status.EXIT, exit_code=code) if code else _OK,),
+        modes=(Mode.ONE_SHOT,),  # a session takes it for what it is, damage to its report pipe
+    )
+    for status in (*map(str, Status), "nonsense")
+    for code in (0, 4)
+)
+
+CASES: tuple[Case, ...] = (*_LONG, *_ODD, *_FORGED)
