@@ -56,7 +56,7 @@ def read_golds(path: Path | None) -> tuple[list[str], str]:
         path = Path(os.environ["THOR_DATA"], "benchmarks", "math500.jsonl")
     if path is None:
         return [gold for line in STAND_INS.split("\n") for gold in line.split("|") if gold], "stand-ins for MATH500"
-    return [str(json.loads(line)["answer"]) for line in path.read_text(encoding="utf-8").splitlines()], path.stem
+    return [str(json.loads(line)["answer"]) for line in path.read_bytes().splitlines()], path.stem
 
 
 def mixed(golds: Sequence[str]) -> list[Pair]:
