@@ -55,6 +55,7 @@ def main() -> NoReturn:
     settings: Settings = json.loads(sys.argv[1])
     kernel.die_with_parent(settings["owner"])
     control = socket.socket(fileno=settings["control"])
+    _hear_all_signals()
     if settings["level"] == Boundary.ROOT:
         try:
             namespaces.enter()
@@ -88,6 +89,14 @@ def _say_hello(control: socket.socket, fields: dict[str, Any]) -> None:
 def _give_up(control: socket.socket, what: str, why: str) -> NoReturn:
     _say_hello(control, {what: why})
     sys.exit(1)
+
+
+def _hear_all_signals() -> None:
+    """Undoes what the caller ignores or blocks, which an exec'ed process inherits: a shell's background jobs ignore Ctrl-C."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:  # which the interpreter itself ignores
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def _offer_interactive_builtins() -> None:

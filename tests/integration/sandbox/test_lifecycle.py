@@ -348,6 +348,20 @@ def test_works_as_a_plain_user_without_privileges():
     assert output.split() == ["42", "True", "65534"]
 
 
+def test_programs_hear_the_signals_that_their_owner_ignores_or_blocks():
+    output = run_script("""
+        import signal
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+        from sandbox import Sandbox
+        with Sandbox(workers=1, preload=()) as sandbox:
+            for name in ("SIGINT", "SIGTERM", "SIGALRM"):
+                print(sandbox.run(f"import signal; signal.raise_signal(signal.{name}); print('deaf')").status)
+    """)
+    assert output.split() == ["runtime_error", "crash", "crash"]
+
+
 def test_importing_is_cheap():
     output = run_script(
         "import time; t = time.perf_counter(); import sandbox; print(time.perf_counter() - t, 'numpy' in sys.modules)"
