@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import ctypes
 import gc
 import json
 import os
@@ -55,7 +56,10 @@ HONEST = {
     ),
     "array": ("import numpy\nprint(numpy.arange(10).sum())", Outcome(Status.OK, stdout="45\n")),
     "text": ("print('x' * 20_000)", Outcome(Status.OK, stdout="x" * 20_000 + "\n")),
-    "file": ("open('f', 'w').write('x')\nprint(open('f').read())", Outcome(Status.OK, stdout="x\n")),
+    "file": (
+        "import os\nopen('f', 'w').write('x')\nprint(open('f').read())\nos.unlink('f')",
+        Outcome(Status.OK, stdout="x\n"),
+    ),
     "sleep": ("import time\ntime.sleep(0.005)\nprint(1)", Outcome(Status.OK, stdout="1\n")),
     "error": ("print(1)\n1 / 0", Outcome(Status.RUNTIME_ERROR, stdout="1\n", exc_types=("ZeroDivisionError",))),
     "mistake": ("print(1", Outcome(Status.SYNTAX_ERROR, exc_types=("SyntaxError",))),
@@ -174,10 +178,19 @@ class Tally:
         """Takes a call in."""
         fields = {name: getattr(result, name) for name in ("status", "stdout", "exc_type", "exit_code", "signal")}
         with self.lock:
-            self.statuses[work.kind, result.status] += 1
+            # A trap that snaps only when its step is replayed ends its own session; that is the program's doing.
+            snapped = work.kind == "aftermath" and result.status is Status.SANDBOX_ERROR and is_deviation(result)
+            self.statuses[work.kind, "deviation" if snapped else result.status] += 1
             self.overrun_seconds = max(self.overrun_seconds, elapsed - result.queue_ms / 1000 - work.timeout)
-            if not any(outcome.matches(fields) for outcome in work.accepted):
-                self.surprises.append(f"{work.name}: {result.status} {result.stdout[-200:]!r} {result.stderr[-200:]!r}")
+            if not snapped and not any(outcome.matches(fields) for outcome in work.accepted):
+                self.surprises.append(
+                    f"{work.name}: {result.status} {result.stdout[-200:]!r} {result.exc_message!r:.300}"
+                )
+
+
+def is_deviation(result: Result) -> bool:
+    """Whether a step did not run because the steps before it ended otherwise when they were replayed."""
+    return "replayed" in (result.exc_message or "")
 
 
 class Soak:
@@ -242,8 +255,9 @@ class Goal:
 
 
 def resident_bytes() -> int:
-    """Memory that this process occupies."""
+    """Memory that this process occupies, without what it holds free: a large output leaves holes of its size for a while."""
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
