@@ -10,21 +10,16 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from thor_ray.dialogue import PROMPT_TEMPLATES
+from thor_ray.problem_config import ProblemsConfig, Section
 
 RECIPES = Path(__file__).parent / "recipes"
 
 
 class RecipeError(ValueError):
     """A recipe that cannot run. The message names each field, its value and what is allowed."""
-
-
-class Section(BaseModel):
-    """Base of all sections: typed, frozen, no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class PolicyConfig(Section):
@@ -42,66 +37,6 @@ class PolicyConfig(Section):
         if self.template not in PROMPT_TEMPLATES:
             raise ValueError(f"template {self.template!r} is unknown; choose one of {sorted(PROMPT_TEMPLATES)}")
         return self
-
-
-class ProblemSource(Section):
-    """Where problems come from: generated families, or problems that exist."""
-
-    file: str | None = Field(
-        None,
-        min_length=1,
-        description="JSONL or Parquet file, `hf:owner/name[:config][:split]`, or a benchmark's name; families are ignored.",
-    )
-    question_field: str | None = Field(None, description="Where the file has its questions, if not in a known field.")
-    answer_field: str | None = Field(None, description="Where the file has its answers; dots lead into objects.")
-    families: dict[str, float] = Field(
-        {}, description="Generated families and their weights in the mix, or a list of equal ones; empty means all."
-    )
-    levels: tuple[int, ...] = Field((1, 2), description="Difficulty levels of generated problems, 1 is easiest.")
-    count: int = Field(256, ge=1, description="Number of problems.")
-
-    @field_validator("families", mode="before")
-    @classmethod
-    def _equal_weights(cls, families: Any) -> Any:
-        return dict.fromkeys(families, 1.0) if isinstance(families, list | tuple) else families
-
-    @field_validator("families")
-    @classmethod
-    def _positive_weights(cls, families: dict[str, float]) -> dict[str, float]:
-        if any(weight <= 0 for weight in families.values()):
-            raise ValueError("weights must be above 0; leave a family out instead")
-        return families
-
-    @model_validator(mode="after")
-    def _fields_of_a_file(self) -> Self:
-        if self.file is None and (self.question_field or self.answer_field):
-            raise ValueError("question_field and answer_field do nothing without file")
-        return self
-
-
-class DecontaminationConfig(Section):
-    """Training problems that are test problems are left out before any work starts."""
-
-    against: tuple[str, ...] = Field(
-        (), description="Test sets: benchmarks by name, files, or data sets of the hub; empty checks nothing."
-    )
-    ngram: int = Field(13, ge=1, description="Words in a row that have to agree.")
-    min_share: float = Field(0.5, gt=0, le=1, description="Share of a test problem's n-grams that is an overlap.")
-
-    @model_validator(mode="after")
-    def _used(self) -> Self:
-        if not self.against and self.model_fields_set - {"against"} and self != DecontaminationConfig():
-            raise ValueError("ngram and min_share do nothing without against")
-        return self
-
-
-class ProblemsConfig(Section):
-    """Training and held-out problems. Generated ones are disjoint in instances and in phrasing."""
-
-    train: ProblemSource = ProblemSource(count=2000)
-    heldout: ProblemSource = ProblemSource(count=200)
-    data_dir: Path | None = Field(None, description="Folder with benchmark files; null asks THOR_DATA.")
-    decontamination: DecontaminationConfig = DecontaminationConfig()
 
 
 class SandboxConfig(Section):
