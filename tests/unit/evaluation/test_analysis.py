@@ -80,7 +80,8 @@ def test_a_comparison_that_ran_out_of_time_counts_as_not_correct():
 
 def test_what_is_unknown_is_null():
     part = figures_of(samples([[True, False]]))
-    assert part.code is part.tokens is part.speed is part.tool_success is part.truncated_share is None
+    unknown = (part.code, part.tokens, part.speed, part.tool_success, part.truncated_share)
+    assert unknown == (None,) * 5
     assert [one.method for one in part.selection] == ["self_consistency"]
     assert part.subjects == part.levels == []
 
@@ -133,6 +134,9 @@ def test_speed_is_by_the_clock_and_pauses_between_starts_do_not_count():
     assert speed.samples_per_second == 0.1
     assert speed.llm_seconds == 3
     assert speed.tool_seconds is None
+    half_clocked = figures_of([*rows, sample("e", timing=Timing(llm=3.0))]).speed
+    assert half_clocked is not None
+    assert (half_clocked.samples, half_clocked.samples_per_second) == (5, 0.1)
     unclocked = figures_of([sample("a", timing=Timing(grade=0.5))]).speed
     assert unclocked is not None
     assert unclocked.wall_seconds is unclocked.samples_per_second is None

@@ -1,5 +1,7 @@
 """Intervals hold their figure, cover the truth as often as they claim, and repeat."""
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -61,6 +63,12 @@ def test_problems_that_all_agree_still_have_an_interval():
     assert two_sided_p(np.zeros(100), 30) is None
 
 
+def test_limits_hold_the_share_even_where_resamples_miss_it():
+    """A mean of few draws can lie on one side of the figure in every resample."""
+    assert share_interval(0.5, np.linspace(0.6, 0.9, 100), 20)[0] == 0.5
+    assert share_interval(0.5, np.linspace(0.1, 0.4, 100), 20)[1] == 0.5
+
+
 def test_one_problem_says_nothing_of_the_spread():
     resampler = Resampler(1, 0, "x", 100)
     assert percentile_interval(resampler.ratios([0.4]), 1) is None
@@ -83,7 +91,7 @@ def test_the_interval_is_as_wide_as_students_for_a_mean():
     """Known quantiles of Student's t: the bootstrap of a normal mean has its width."""
     for freedom, quantile in ((9, 2.262), (29, 2.045), (199, 1.972)):
         level = bootstrap._expanded(0.025, freedom + 1)
-        normal = -bootstrap.NormalDist().inv_cdf(level) / np.sqrt((freedom + 1) / freedom)
+        normal = -NormalDist().inv_cdf(level) / np.sqrt((freedom + 1) / freedom)
         assert normal == pytest.approx(quantile, rel=2e-3)
 
 

@@ -107,6 +107,15 @@ def test_benchmarks_are_adjusted_for_their_number():
     assert report.average.accuracy.difference.value == pytest.approx(0.5)
 
 
+def test_what_only_looks_significant_among_several_benchmarks_is_no_evidence():
+    a = samples([[False]] * 6) + samples([[True]] * 6, benchmark="aime2024")
+    b = samples([[True]] * 6) + samples([[True]] * 6, benchmark="aime2024")
+    by_name = {part.benchmark: part for part in compared(a, b).benchmarks}
+    assert by_name["math500"].p_value == 2 / 2**6 < 0.05 < by_name["math500"].adjusted_p_value
+    assert by_name["math500"].verdict == "no evidence of a difference"
+    assert only(samples([[False]] * 6), samples([[True]] * 6)).verdict == "b is better"
+
+
 def test_code_and_tokens_are_compared_where_both_know_them():
     part = only(full_samples(10), full_samples(10, shift=1))
     assert part.code_ratio is not None

@@ -7,6 +7,7 @@ import pytest
 
 from thor_ray.errors import UserError
 from thor_ray.evaluation.responses import BATCH, grade_responses, read_responses
+from thor_ray.evaluation.samples import EvaluationSample
 from thor_ray.evaluation.scoring import prepare_scoring, score
 from thor_ray.evaluation.store import EvaluationDirectory
 from thor_ray.grading import Grade, GraderPool, GradeStatus
@@ -132,7 +133,7 @@ def test_scoring_goes_on_where_it_was_interrupted(tmp_path):
             score(scoring, directory, pool, interrupt)
         half = directory.samples()
         assert 0 < len(half) < 150
-        again = []
+        again: list[EvaluationSample] = []
         rows = score(scoring, directory, pool, again.append)
     assert len(rows) == 150
     assert len(again) == 150 - len(half)

@@ -69,6 +69,13 @@ def test_of_several_rows_of_one_sample_the_latest_attempt_counts(some, random):
     assert latest_samples(shuffled) == latest_samples(distinct)
 
 
+def test_a_later_attempt_supersedes_in_whatever_order_the_rows_come():
+    first, again = sample(correct=False, attempt=1), sample(correct=True, attempt=2)
+    assert latest_samples([first, again]) == latest_samples([again, first]) == [again]
+    # Of one attempt, the row that was written last.
+    assert latest_samples([sample(correct=False), sample(correct=True)]) == [sample(correct=True)]
+
+
 def test_half_a_surrogate_pair_survives(tmp_path):
     """Policies write anything, and the tokenizer of some can end in the middle of a character."""
     row = sample(correct=False, answer="\ud800 is no text")
