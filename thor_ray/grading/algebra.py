@@ -18,7 +18,8 @@ import mpmath
 from thor_ray.grading.evaluation import GUARD_DIGITS, LEAST_DIGITS, MOST_DIGITS, Evaluator, Value, is_known
 from thor_ray.grading.expressions import Call, Constant, Expression, Matrix, Number, Relation, Symbol, subtrees
 from thor_ray.grading.numerals import TooLargeError
-from thor_ray.grading.parsing import ExpressionError, parse, readings
+from thor_ray.grading.parsing import parse, readings
+from thor_ray.grading.tokens import ExpressionError
 
 _NUMBER_DIGITS = 45
 _TRIALS = 6

@@ -118,6 +118,7 @@ _REPLACEMENTS: tuple[tuple[re.Pattern[str], _Replacement], ...] = tuple(
         # Fonts: a number, a letter or a choice in one is that number, letter or choice.
         (rf"\\(?:{_FONTS})\s*(?=\{{)", r"\\text"),
         (r"\\text\s+(?=\{)", r"\\text"),
+        (r"(\\text\{[^{}]*\^)\{\s*(-?\d)\s*\}", r"\1\2"),
         (r"\\text\{\s*(\\dollar|[.,;:])\s*\}", r"\1 "),
         (r"\\text\{\s*(-?\d+(?:\.\d+)?|\(?[a-zA-Z]\)?)\s*\.?\s*\}", _unwrap_font),
         (r"^\s*\\text\{([^{}]*\d[^{}]*)\}\s*$", r"\1"),
@@ -135,6 +136,7 @@ _REPLACEMENTS: tuple[tuple[re.Pattern[str], _Replacement], ...] = tuple(
         ),
         (r"^\s*([A-J])\)$", r"(\1)"),
         (rf"^\s*\\text\{{{_PREFIX}\s*[:=]?\s*\}}\s*[:=]?\s*(?=\S)", ""),
+        (r"^\s*(?i:(?:the |final |correct )*answer is)\s+(?=\S)", ""),
         (rf"^\s*{_PREFIX}\s*[:=]\s*(?=\S)|^\s*[:=]\s*(?=\S)", ""),
         (
             r"\(\s*\\(?:b?mod" + _COMMAND_END + r"|text\{\s*mod\s*\})\s*(\w+|\{[^{}]*\})\s*\)|\\pmod\s*(\w)",

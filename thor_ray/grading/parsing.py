@@ -9,10 +9,8 @@ from fractions import Fraction
 from functools import lru_cache
 
 from thor_ray.grading.expressions import Call, Constant, Expression, Matrix, Number, Relation, Symbol
-from thor_ray.grading.normalisation import fingerprint, group_end
+from thor_ray.grading.normalisation import fingerprint
 from thor_ray.grading.numerals import (
-    NUMBER,
-    RECURRING,
     AmbiguousNumberError,
     TooLargeError,
     is_number,
@@ -20,43 +18,20 @@ from thor_ray.grading.numerals import (
     read_number,
 )
 from thor_ray.grading.structure import split_pattern
+from thor_ray.grading.tokens import (
+    ACCENTS,
+    FUNCTION_LETTERS,
+    FUNCTION_NAMES,
+    GREEK,
+    INVERSES,
+    SYNONYMS,
+    ExpressionError,
+    tokens_of,
+)
 
 MAX_DEPTH = 60
 
 
-class ExpressionError(ValueError):
-    """The text is no expression of this grammar."""
-
-
-FUNCTION_NAMES = frozenset(
-    """sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth sech csch arcsinh arccosh
-    arctanh ln log lg exp gcd lcm min max Gamma zeta erf sgn Re Im arg""".split()
-)
-_SYNONYMS = {"tg": "tan", "ctg": "cot", "arctg": "arctan", "sh": "sinh", "ch": "cosh", "th": "tanh", "sign": "sgn"}
-_INVERSES = {name: f"arc{name}" for name in "sin cos tan cot sec csc sinh cosh tanh".split()}
-# Letters that name functions whatever is in the brackets; others multiply unless the argument is a single symbol.
-_FUNCTION_LETTERS = frozenset("f g h F G H \\phi \\psi \\Phi \\Psi \\varphi".split())
-_GREEK = frozenset(
-    """alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho varrho sigma tau
-    upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell hbar partial nabla
-    aleph Re Im odot imath jmath top dim ker""".split()
-)
-_ACCENTS = frozenset(
-    """overline bar hat widehat vec overrightarrow dot ddot dddot tilde widetilde mathbb mathcal mathfrak mathscr angle
-    triangle measuredangle""".split()
-)
-_TOKEN = re.compile(
-    rf"""
-    (?P<recurring>{RECURRING})
-  | (?P<number>{NUMBER})
-  | (?P<command>\\[a-zA-Z]+)
-  | (?P<letter>[a-zA-Z])
-  | (?P<symbol>[-+/^_!()\[\]{{}}|',%&])
-  | (?P<newline>\\\\)
-  | (?P<space>\s+)
-    """,
-    re.VERBOSE,
-)
 _OPERATOR = re.compile(r"\\le(?![a-zA-Z])|\\ge(?![a-zA-Z])|\\ne(?![a-zA-Z])|[<>=]")
 _DERIVATIVE_ABOVE = re.compile(r"^(?:d|\\partial)(?:\^\{?\d\}?)?(?:\\?[a-zA-Z].*)?$")
 _DERIVATIVE_BELOW = re.compile(r"^(?:(?:d|\\partial)\\?[a-zA-Z]+(?:\^\{?\d\}?)?)+$")
@@ -100,39 +75,11 @@ def readings(text: str) -> tuple[Expression | Relation, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _tokens(text: str) -> list[str]:
-    tokens = []
-    position = 0
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if match is None:
-            raise ExpressionError(f"unreadable at {text[position : position + 10]!r}")
-        if match.group() == "\\text" or match.group()[1:] in _ACCENTS:
-            end = _argument_end(text, match.end())
-            tokens.append(match.group() + text[match.end() : end])
-            position = end
-            continue
-        if match.lastgroup != "space":
-            tokens.append(match.group())
-        position = match.end()
-    return tokens
-
-
-def _argument_end(text: str, start: int) -> int:
-    r"""Where the argument of ``\text`` or of an accent ends: a group, a command or one character."""
-    while start < len(text) and text[start] == " ":
-        start += 1
-    if text[start : start + 1] == "{":
-        return group_end(text, start) + 1
-    command = re.compile(r"\\[a-zA-Z]+|[A-Z]{1,3}|[^{}]|$").match(text, start)
-    return command.end() if command else start
-
-
 class _Parser:
     """Recursive descent over the tokens of one expression."""
 
     def __init__(self, text: str, product_before_slash: bool) -> None:
-        self._tokens = _tokens(text)
+        self._tokens = tokens_of(text)
         self._position = 0
         self._depth = 0
         self._bars = 0
@@ -276,7 +223,7 @@ class _Parser:
         raise ExpressionError(f"unexpected {token}")
 
     def _command(self, token: str) -> Expression:
-        name = _SYNONYMS.get(token[1:], token[1:])
+        name = SYNONYMS.get(token[1:], token[1:])
         if token == "\\pi":
             return Constant("pi")
         if token == "\\frac":
@@ -291,11 +238,11 @@ class _Parser:
             return Call("floor" if token == "\\lfloor" else "ceiling", (inner,))
         if token == "\\begin":
             return self._matrix()
-        if name in FUNCTION_NAMES and (name not in _GREEK or self._peek() in ("(", "{")):
+        if name in FUNCTION_NAMES and (name not in GREEK or self._peek() in ("(", "{")):
             return self._function(name)
         if token.startswith("\\text"):
             return self._word(_words_of(token))
-        if name in _GREEK or any(token.startswith("\\" + accent) for accent in _ACCENTS):
+        if name in GREEK or any(token.startswith("\\" + accent) for accent in ACCENTS):
             return self._symbol(token)
         raise ExpressionError(f"unknown command {token}")
 
@@ -348,8 +295,8 @@ class _Parser:
 
     def _word(self, word: str) -> Expression:
         r"""``\text{...}``: a function if it is one, or brackets follow; else a symbol, whatever its case."""
-        if word in FUNCTION_NAMES or word in _SYNONYMS:
-            return self._function(_SYNONYMS.get(word, word))
+        if word in FUNCTION_NAMES or word in SYNONYMS:
+            return self._function(SYNONYMS.get(word, word))
         if not word:
             raise ExpressionError("empty text")
         if self._peek() == "(":
@@ -366,14 +313,10 @@ class _Parser:
                 exponent = self._exponent()
         if base is not None and name != "log":
             raise ExpressionError(f"index of {name}")
-        if exponent == Number(Fraction(-1)) and name in _INVERSES:
-            name, exponent = _INVERSES[name], None
+        if exponent == Number(Fraction(-1)) and name in INVERSES:
+            name, exponent = INVERSES[name], None
         arguments = self._arguments() if self._peek() in ("(", "{", "[") else (self._bare_argument(),)
-        value: Expression
-        if name == "log":
-            value = Call("log", (*arguments, base)) if base is not None else Call("log", arguments)
-        else:
-            value = Call(name, arguments)
+        value: Expression = Call(name, arguments if base is None else (*arguments, base))
         return value if exponent is None else Call("^", (value, exponent))
 
     def _arguments(self) -> tuple[Expression, ...]:
@@ -402,7 +345,7 @@ class _Parser:
 
     def _starts_function(self) -> bool:
         token = self._peek()
-        return token.startswith("\\") and (_SYNONYMS.get(token[1:], token[1:]) in FUNCTION_NAMES - _GREEK)
+        return token.startswith("\\") and (SYNONYMS.get(token[1:], token[1:]) in FUNCTION_NAMES - GREEK)
 
     def _symbol(self, token: str) -> Expression:
         """A letter with its index, primes and, where it is a function, its arguments."""
@@ -416,10 +359,10 @@ class _Parser:
         if not primes and full_name in ("e", "i"):
             return Constant(full_name)
         inverse = self._tokens[self._position : self._position + 5] == ["^", "{", "-", "1", "}"]
-        if name in _FUNCTION_LETTERS and inverse and self._peek(5) == "(":
+        if name in FUNCTION_LETTERS and inverse and self._peek(5) == "(":
             self._position += 5
             return Call(f"{full_name}^{{-1}}", self._arguments())
-        if self._peek() == "(" and (name in _FUNCTION_LETTERS or self._has_atomic_arguments()):
+        if self._peek() == "(" and (name in FUNCTION_LETTERS or self._has_atomic_arguments()):
             return Call(full_name, self._arguments())
         return Symbol(full_name)
 
@@ -428,7 +371,7 @@ class _Parser:
         position = self._position + 1
         while True:
             token = self._tokens[position] if position < len(self._tokens) else ""
-            is_symbol = token.isalpha() or token[1:] in _GREEK or token[:1].isdigit()
+            is_symbol = token.isalpha() or token[1:] in GREEK or token[:1].isdigit()
             following = self._tokens[position + 1] if position + 1 < len(self._tokens) else ""
             if not is_symbol or following not in (",", ")"):
                 return False

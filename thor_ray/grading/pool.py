@@ -77,7 +77,7 @@ class GraderPool:
     the process in any case, however that ends.
 
     Args:
-        workers: Greatest number of comparisons at a time, each in its own process (about 40 MB), plus one spare.
+        workers: Greatest number of comparisons at a time, each in its own process (about 30 MB), plus one spare.
         deadline_seconds: Time for the algebra of one verdict, not counting the wait for a free worker.
         cache_size: Number of verdicts kept, by gold, answer, policy and grader version; 0 switches the cache off.
 

@@ -10,7 +10,8 @@ from fractions import Fraction
 
 from thor_ray.grading.expressions import Call, Expression, Number
 from thor_ray.grading.numerals import MAX_BITS, NUMBER, TooLargeError, read_number
-from thor_ray.grading.parsing import ExpressionError, parse
+from thor_ray.grading.parsing import parse
+from thor_ray.grading.tokens import ExpressionError
 
 _MAX_FACTORIAL = 1_000
 _PLAIN = re.compile(rf"^([+-]?)({NUMBER})$")

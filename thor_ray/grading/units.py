@@ -65,6 +65,7 @@ _FACTOR = r"\\text\{[^{}]*\}" + _EXPONENT
 # What separates two factors begins where an exponent cannot go on, so that there is one way only to match.
 _TAIL = re.compile(rf"^(.*?\S)\s*({_FACTOR}(?:\s*(?:(?:/|\\cdot)\s*)?{_FACTOR})*)$")
 _ONE_FACTOR = re.compile(r"(/|\\cdot)?\s*\\text\{([^{}]*)\}(?:\s*\^\s*\{?\s*(-?\d))?")
+_ABBREVIATION = re.compile(r"^([a-z]+)(?:\^(-?\d))?$")
 _BARE = re.compile(r"^(.*(?:[\d})]|\\pi(?= )))(\s*)(?<![a-zA-Z\\])([a-zA-Z]+(?:[ /][a-zA-Z]+)*)(?:\^(\d))?$")
 _SCALE_BEHIND = re.compile(rf"^(.*[\d}})])\s*(?:\\text\{{\s*)?({'|'.join(_SCALES)})\s*(?:\}}|$|(?= \w))(.*)$")
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
@@ -143,7 +144,7 @@ def _canonical(factors: list[tuple[str, str, str]], shortest: int) -> str:
         shortest: Length from which an abbreviation counts: 1 inside ``\text{}``, 2 outside, where ``6m`` is a product.
     """
     powers: Counter[str] = Counter()
-    for operator, words, exponent in factors:
+    for operator, words, exponent in _single_factors(factors):
         above, *below = re.split(r"\s*(?:/|\bper\b)\s*", words.strip().lower())
         signs = [1] * bool(above) + [-1] * len(below)
         for sign, part in zip(signs, [above, *below] if above else below, strict=True):
@@ -161,6 +162,18 @@ def _canonical(factors: list[tuple[str, str, str]], shortest: int) -> str:
         )
         for is_above in ((True, False) if any(power < 0 for power in powers.values()) else (True,))
     )
+
+
+def _single_factors(factors: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    r"""Takes products of abbreviations apart: ``\text{m s^-1}`` has two factors."""
+    single = []
+    for operator, words, exponent in factors:
+        parts = [_ABBREVIATION.match(word) for word in words.lower().split()]
+        if len(parts) > 1 and all(part and part.group(1) in _SYNONYMS for part in parts):
+            single += [("", part.group(1), part.group(2) or "") for part in parts if part]
+        else:
+            single.append((operator, words, exponent))
+    return single
 
 
 def _powers(unit: str) -> dict[str, int]:

@@ -10,8 +10,9 @@ from thor_ray.grading import gates
 from thor_ray.grading.expressions import Expression, Matrix, Symbol, subtrees
 from thor_ray.grading.normalisation import fingerprint
 from thor_ray.grading.numerals import TooLargeError
-from thor_ray.grading.parsing import ExpressionError, parse, readings
+from thor_ray.grading.parsing import parse, readings
 from thor_ray.grading.rational import evaluate
+from thor_ray.grading.tokens import ExpressionError
 from thor_ray.grading.units import split_unit, units_agree
 
 
@@ -75,6 +76,7 @@ _ARTICLE = re.compile(r"^(?:an?|the) ", re.IGNORECASE)
 _CHOICE = re.compile(r"^(?:(?:option|choice|answer) ?)?\(?([a-zA-Z])\)?$", re.IGNORECASE)
 _CLEAR_CHOICE = re.compile(r"^(?:\(?[A-J]\)|\([a-j]\)|\\text\{\s*\(?[A-J]\)?\s*\})$")
 _COMMAND = re.compile(r"\\([a-zA-Z]+)|\\.")
+_FIGURE = re.compile(r"^-?\d+(?:\.\d+)?$")
 _THOUSANDS_COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _RELATION = re.compile(r"<|>|=|\\(?:le|ge|ne|in|approx|sim|equiv|to)(?![a-zA-Z])")
 _SUBSCRIPT = re.compile(r"_\{[^{}]*\}")
@@ -128,7 +130,8 @@ def compare_values(gold_text: str, answer_text: str, algebra: Algebra) -> Compar
     if (reason := _mismatch(gold, answer)) is not None:
         return Comparison(False, reason)
     if gold.number is not None and answer.number is not None:
-        equal = _numbers_agree(gold.number, answer.number, gold.unit == "%", answer.unit == "%")
+        is_figure = _FIGURE.match(gold.body) is not None
+        equal = _numbers_agree(gold.number, answer.number, gold.unit == "%", answer.unit == "%", is_figure)
         return EQUAL if equal else DIFFERENT
     if "%" in (gold.unit, answer.unit) and gold.unit != answer.unit:
         return DIFFERENT
@@ -259,16 +262,18 @@ def _without_plus(text: str) -> str:
     return fingerprint(text).removeprefix("+")
 
 
-def _numbers_agree(gold: Fraction, answer: Fraction, is_gold_percent: bool, is_answer_percent: bool) -> bool:
+def _numbers_agree(
+    gold: Fraction, answer: Fraction, is_gold_percent: bool, is_answer_percent: bool, is_figure: bool
+) -> bool:
     """Exact equality; a percentage may also be given as its bare figure, as the question asks for a percentage.
 
     ``12%`` is 0.12, and equals a gold of 12 as well. A bare gold of 1 or less is not read as a percentage, or an
-    answer of ``0.5%`` would pass for one half.
+    answer of ``0.5%`` would pass for one half; nor is one that is no plain figure, such as a fraction.
     """
     if is_gold_percent == is_answer_percent:
         return gold == answer
     if gold == answer:
-        return is_gold_percent or abs(gold) > 1 or gold == 0
+        return is_gold_percent or gold == 0 or (is_figure and abs(gold) > 1)
     return gold / 100 == answer if is_gold_percent else gold == answer / 100
 
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from thor_ray.grading.algebra import UnreadableError, equal, number
 from thor_ray.grading.normalisation import normalise
 from thor_ray.grading.numerals import TooLargeError
-from thor_ray.grading.parsing import ExpressionError, parse, readings
+from thor_ray.grading.parsing import parse, readings
 from thor_ray.grading.rational import evaluate
+from thor_ray.grading.tokens import ExpressionError
 
 
 def same(gold: str, answer: str) -> bool | None:
