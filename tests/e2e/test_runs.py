@@ -155,6 +155,10 @@ def told(process: psutil.Process, length: int | None = 200) -> str:
     return f"{process.pid} (gone)"
 
 
+def has_title(process: psutil.Process, *titles: str) -> bool:
+    return any(title in told(process) for title in titles)
+
+
 @pytest.fixture
 def thor(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     """Starts runs in a directory of their own, and sees to it that none outlives the test."""
@@ -257,8 +261,8 @@ def test_a_run_that_is_interrupted_resumed_and_killed(thor, tmp_path):
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """A Ray cluster that somebody else started: its address, and the process that all of it hangs on."""
+def cluster(tmp_path: Path) -> Iterator[tuple[str, psutil.Process, Path]]:
+    """A Ray cluster that somebody else started: its address, the process that all of it hangs on, and its folder."""
     ports = free_ports(7)
     # Unix sockets have short names only; and a place of its own, since Ray notes there which cluster is the latest.
     place = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
@@ -292,7 +296,7 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, psutil.Process]]:
             assert head.poll() is None, (tmp_path / "cluster.txt").read_text()
             assert time.monotonic() < deadline, (tmp_path / "cluster.txt").read_text()
             time.sleep(0.2)
-        yield f"127.0.0.1:{ports[0]}", head
+        yield f"127.0.0.1:{ports[0]}", head, place
     finally:
         members = {head, *head.children(recursive=True)}
         head.terminate()
@@ -317,16 +321,16 @@ def answers(port: int) -> bool:
 
 
 def test_a_cluster_that_is_there_already_is_used_and_left_alone(thor, tmp_path, cluster):
-    address, head = cluster
+    address, head, place = cluster
     run = thor("eval", *SMALL, RAY_ADDRESS=address, RAY_AUTH_MODE="disabled")
-    directory = RunDirectory(tmp_path / "runs/eval")
-    run.wait_for(lambda: any("EngineCore" in told(each) for each in head.children(recursive=True)))
-    inside = [each for each in head.children(recursive=True) if "RolloutActor" in told(each)]
-    assert inside, "the rollout actor runs somewhere else"
     assert run.finish() == 0, run.errors.read_text()
-    assert finished_stages(directory) == [Stage.EVALUATE]
+    assert finished_stages(RunDirectory(tmp_path / "runs/eval")) == [Stage.EVALUATE]
+    # Each worker's output begins with the name of its actor.
+    outputs = list(place.glob("session_2*/logs/worker-*.out"))
+    assert any(":actor_name:RolloutActor" in output.read_text() for output in outputs), "the actor ran somewhere else"
     assert run.left_over(seconds=30) == []
-    assert psutil.wait_procs(inside, timeout=30)[1] == []
+    actors = [each for each in head.children(recursive=True) if has_title(each, "RolloutActor", "EngineCore")]
+    assert psutil.wait_procs(actors, timeout=30)[1] == []
     names = " ".join(told(each) for each in head.children(recursive=True))
     assert is_alive(head)
     assert "raylet" in names
