@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from thor_ray.config import Recipe
+from thor_ray.config import ProblemsConfig, ProblemSource, Recipe
 from thor_ray.errors import UserError
-from thor_ray.problem_config import ProblemsConfig, ProblemSource
 from thor_ray.problems import FAMILIES, FieldNames, Problem, Split, generate, load_problems
 from thor_ray.problems.decontamination import OverlapRule, index_test_sets
 

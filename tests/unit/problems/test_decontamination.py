@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thor_ray.problem_config import DecontaminationConfig
+from thor_ray.config import DecontaminationConfig
 from thor_ray.problems import BENCHMARKS, BenchmarkKind, Problem, load_problems
 from thor_ray.problems.benchmarks import find_file
 from thor_ray.problems.decontamination import OverlapRule, TestIndex, contamination, index_test_sets

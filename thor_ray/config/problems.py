@@ -3,13 +3,9 @@
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-
-class Section(BaseModel):
-    """Base of all sections: typed, frozen, no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from thor_ray.config.section import Section
 
 
 class ProblemSource(Section):

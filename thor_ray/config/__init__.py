@@ -1,0 +1,41 @@
+"""A run's recipe: one YAML file, validated before anything starts (invariant 13).
+
+Every field says what it means, its unit, and where its default comes from. Unknown keys are refused with the
+nearest known one; options that would silently do nothing are refused too. ``thor config schema`` prints it all.
+"""
+
+from thor_ray.config.inference import CorrectionConfig, EvaluationConfig, RepairStrategy, SamplingConfig
+from thor_ray.config.learning import ColdStartConfig, LearnerConfig, OptimizerConfig
+from thor_ray.config.loading import RecipeError, load_recipe, recipe_names, validate_recipe
+from thor_ray.config.policy import EngineConfig, PolicyConfig, SandboxConfig
+from thor_ray.config.problems import DecontaminationConfig, ProblemsConfig, ProblemSource
+from thor_ray.config.recipe import Recipe
+from thor_ray.config.reinforcement import FilterConfig, ObjectiveConfig, RLConfig
+from thor_ray.config.section import Section
+from thor_ray.config.tirgen import TirgenConfig
+
+__all__ = [
+    "ColdStartConfig",
+    "CorrectionConfig",
+    "DecontaminationConfig",
+    "EngineConfig",
+    "EvaluationConfig",
+    "FilterConfig",
+    "LearnerConfig",
+    "ObjectiveConfig",
+    "OptimizerConfig",
+    "PolicyConfig",
+    "ProblemSource",
+    "ProblemsConfig",
+    "RLConfig",
+    "Recipe",
+    "RecipeError",
+    "RepairStrategy",
+    "SamplingConfig",
+    "SandboxConfig",
+    "Section",
+    "TirgenConfig",
+    "load_recipe",
+    "recipe_names",
+    "validate_recipe",
+]

@@ -1,0 +1,67 @@
+"""The whole recipe, and what its sections must agree on."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from thor_ray.config.inference import EvaluationConfig
+from thor_ray.config.learning import ColdStartConfig, LearnerConfig
+from thor_ray.config.policy import EngineConfig, PolicyConfig, SandboxConfig
+from thor_ray.config.problems import ProblemsConfig
+from thor_ray.config.reinforcement import RLConfig
+from thor_ray.config.section import Section
+from thor_ray.config.tirgen import TirgenConfig
+from thor_ray.dialogue import PROMPT_TEMPLATES
+
+
+class Recipe(Section):
+    """Everything that decides a run. The resolved recipe is stored in the run directory."""
+
+    name: str = Field("run", pattern=r"^[A-Za-z0-9._-]+$", description="Names the run directory `runs/<name>`.")
+    seed: int = Field(0, ge=0)
+    policy: PolicyConfig = PolicyConfig()
+    problems: ProblemsConfig = ProblemsConfig()
+    sandbox: SandboxConfig = SandboxConfig()
+    engine: EngineConfig = EngineConfig()
+    learner: LearnerConfig = LearnerConfig()
+    tirgen: TirgenConfig = TirgenConfig()
+    cold_start: ColdStartConfig = ColdStartConfig()
+    rl: RLConfig = RLConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _learnable(self) -> Self:
+        if self.learner.micro_batch_tokens < self.policy.max_context:
+            raise ValueError(
+                f"learner.micro_batch_tokens is {self.learner.micro_batch_tokens}: a sequence of policy.max_context "
+                f"{self.policy.max_context} tokens must fit a micro-batch"
+            )
+        if self.learner.zero_stage == 0 and self.policy.dtype == "bfloat16":
+            raise ValueError(
+                "learner.zero_stage 0 adds up gradients in bfloat16 and drifts; choose 1, 2 or 3, or policy.dtype float32"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _runs_programs_only_if_asked_for(self) -> Self:
+        rounds = {
+            "rl.sampling": self.rl.sampling.max_rounds,
+            "evaluation.sampling": self.evaluation.sampling.max_rounds,
+        }
+        for where, max_rounds in rounds.items():
+            if max_rounds > 0 and not PROMPT_TEMPLATES[self.policy.template].tools:
+                raise ValueError(
+                    f"policy.template {self.policy.template!r} asks for text alone, but {where}.max_rounds is "
+                    f"{max_rounds}; set it to 0"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_context(self) -> Self:
+        for where, sampling in (("rl.sampling", self.rl.sampling), ("evaluation.sampling", self.evaluation.sampling)):
+            if sampling.max_new_tokens >= self.policy.max_context:
+                raise ValueError(
+                    f"{where}.max_new_tokens is {sampling.max_new_tokens}, which leaves no room for a prompt in "
+                    f"policy.max_context {self.policy.max_context}"
+                )
+        return self

@@ -1,0 +1,50 @@
+"""The recipe's section ``tirgen``."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from thor_ray.config.section import Section
+
+
+class TirgenConfig(Section):
+    """Cold-start data construction (spec section B)."""
+
+    problems: int = Field(1500, ge=1, description="Training problems that demonstrations are built from.")
+    attempts: int = Field(1, ge=0, description="Generator samples per problem; 0 uses worked solutions only.")
+    temperature: float = Field(0.6, ge=0, description="Of the generator (spec B.2).")
+    step_tokens: int = Field(512, ge=1, description="L_step, tokens per generator step (spec B.2).")
+    worked_solutions: bool = Field(
+        True, description="Fall back on the problem's own worked solution where the generator's attempt is rejected."
+    )
+    flawed_first: float = Field(
+        0.0, ge=0, le=1, description="Share of first code blocks in a style that fails here; 0 is the paper's filter."
+    )
+    flawed_again: float = Field(0.0, ge=0, le=1, description="Share of second attempts in a failing style as well.")
+    drop_if_solved: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Drop problems which the generator solves without tools in at least this share of its attempts "
+        "(spec B.7, stage 3); null keeps them.",
+    )
+    keep_by_calls: dict[int, float] = Field(
+        {},
+        description="Share of demonstrations to keep by number of programs, e.g. {1: 0.5} as in the release (spec B.7); "
+        "numbers that are missing keep all.",
+    )
+
+    @model_validator(mode="after")
+    def _sensible_filters(self) -> Self:
+        for calls, share in self.keep_by_calls.items():
+            if calls < 1 or not 0 <= share <= 1:
+                raise ValueError(
+                    f"tirgen.keep_by_calls: {calls}: {share} is no number of programs with a share to keep"
+                )
+        if self.attempts == 0 and not self.worked_solutions:
+            raise ValueError("tirgen.attempts: 0 without worked_solutions leaves nothing to build demonstrations from")
+        if self.attempts == 0 and self.drop_if_solved is not None:
+            raise ValueError("tirgen.drop_if_solved does nothing without attempts that could solve a problem")
+        if self.flawed_again > 0 and self.flawed_first == 0:
+            raise ValueError("tirgen.flawed_again does nothing without flawed_first")
+        return self
