@@ -16,7 +16,8 @@ from sandbox.memory import default_budget
 from sandbox.own_kernel import VARIABLE, contradiction, declared, read_marks
 from sandbox.request import Request
 from sandbox.result import Isolation, Level, Result
-from sandbox.sessions.conversation import Conversation, SessionOptions
+from sandbox.sessions.conversation import Conversation
+from sandbox.sessions.options import SessionOptions
 from sandbox.sessions.places import BUDGET_PART
 from sandbox.sessions.session import Session
 from sandbox.supervisor import Options, Supervisor
@@ -290,7 +291,8 @@ class Sandbox:
             timeout: wall-clock seconds for each step that asks for no other, at most 60; None takes the sandbox's default.
             files: what lies in its directory when it starts, and again whenever it starts anew.
             max_replayed_steps: a state that more steps have made is lost with the first step that fails.
-            max_replay_seconds: the same for the time they took; and how long a step waits for a process and the replay.
+            max_replay_seconds: the same for the time they took; and how long a step waits for a process, and the replay may
+                take.
             open_timeout: how long entering may wait.
 
         Raises:

@@ -30,8 +30,8 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
     """The sandbox was closed, or the caller cancelled, before the program ended."""
     SANDBOX_ERROR = "sandbox_error"
-    """The sandbox's own fault, and a second attempt failed or did not fit into the call's time; or a session's state could not
-    be rebuilt, so that the step did not run. Says nothing about the program: never a reward."""
+    """The sandbox's own fault, and a second attempt failed or did not fit into the call's time. Says nothing about the program,
+    and no program can bring it about: never a reward."""
 
 
 class SessionState(StrEnum):
@@ -92,7 +92,8 @@ class Result:
         stdout: standard output, decoded as UTF-8 with invalid bytes replaced; its middle is cut out beyond the limit.
         stderr: standard error, the same way. After an exception it ends as the interpreter would end it.
         truncated: whether something was cut out of stdout or stderr.
-        exc_type: the exception's class as the interpreter prints it (`ValueError`, `sympy.core.sympify.SympifyError`).
+        exc_type: the exception's class as the interpreter prints it (`ValueError`, `sympy.core.sympify.SympifyError`). Of a
+            program that never started: `SandboxError`, `ProgramTooLong`, or `StateNotRebuilt` (see `Session`).
         exc_message: its text. For `sandbox_error`: what went wrong in the sandbox.
         traceback: the formatted traceback with the program's own frames only; empty without an exception.
         exit_code: the process's exit code; None if a signal ended it or it never started.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from sandbox.errors import SandboxError, SandboxUnavailable
@@ -21,6 +20,7 @@ from sandbox.sessions.child import SessionChild
 from sandbox.sessions.exchange import GRACE_SECONDS, Exchange
 from sandbox.sessions.history import Cell, History
 from sandbox.sessions.lease import Lease
+from sandbox.sessions.options import SessionOptions
 from sandbox.sessions.waiting import Flow, Wait
 from sandbox.supervisor import Supervisor
 from sandbox.threads import WATCH_SECONDS
@@ -32,39 +32,20 @@ _KILL_SECONDS = 0.3
 """How much of a call's time is kept for the end of a process that has to be killed."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionOptions:
-    """How a session behaves; `Sandbox.session` says what the fields mean.
-
-    Raises:
-        TypeError, ValueError: a field is wrong.
-    """
-
-    seed: int | None = None
-    on_error: str = "rollback"
-    timeout: float | None = None
-    files: Mapping[str, bytes] = field(default_factory=dict)
-    max_replayed_steps: int = 64
-    max_replay_seconds: float = 10.0
-    open_timeout: float = 60.0
-
-    def __post_init__(self) -> None:
-        Request("", self.timeout, self.seed, self.files)  # checks them
-        if self.on_error not in ("rollback", "keep"):
-            raise ValueError(f"on_error is {self.on_error!r}; it must be 'rollback' or 'keep'")
-        if self.max_replayed_steps < 0:
-            raise ValueError(f"max_replayed_steps is {self.max_replayed_steps!r}; it must be at least 0")
-        for name in ("max_replay_seconds", "open_timeout"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be a positive number of seconds")
-
-
 class _NoProcess(Exception):
     """The sandbox's own fault: there is no process to run in, or it was lost."""
 
 
 class _Deviated(Exception):
-    """The steps that made the state do not make it again."""
+    """The steps that made the state do not make it again: the programs' doing, not the sandbox's.
+
+    Attributes:
+        status: how the step ended that was accepted before and would not be now.
+    """
+
+    def __init__(self, status: Status, what: str) -> None:
+        super().__init__(f"the state could not be rebuilt: {what}")
+        self.status = status
 
 
 class _Ending(NamedTuple):
@@ -199,7 +180,7 @@ class Conversation:
         limit = job.submitted + self._options.max_replay_seconds
         while True:
             try:
-                yield from self._prepare(limit, overdue=_NoProcess if job.dispatched else _Deviated)
+                yield from self._prepare(limit, job.expiry)
                 dispatched = time.monotonic()
                 job.dispatched = job.dispatched or dispatched
                 limit = job.expiry
@@ -207,7 +188,7 @@ class Conversation:
             except _Deviated as deviation:
                 self._history.clear()
                 self._give_state_up()
-                return _unrun(job, Status.SANDBOX_ERROR, str(deviation), SessionState.LOST)
+                return _unbuilt(job, deviation)
             except (_NoProcess, SandboxError, OSError) as fault:
                 may_retry = job.attempt == 1 and self._history.is_replayable and time.monotonic() < limit
                 state = self._give_state_up()
@@ -217,28 +198,34 @@ class Conversation:
                     return _unrun(job, Status.SANDBOX_ERROR, str(fault), state)
                 job.attempt = 2
 
-    def _prepare(self, until: float, overdue: type[Exception]) -> Flow[None]:
+    def _prepare(self, process_until: float, expiry: float) -> Flow[None]:
         """Sees that there is a process whose namespace is the session's state.
 
         Args:
-            until: when it has to be ready.
-            overdue: what to raise if the replay takes longer.
+            process_until: when there has to be a process.
+            expiry: when the call is over, whatever the replay could still take.
+
+        Raises:
+            _NoProcess: the sandbox's fault.
+            _Deviated: the programs'. Waiting for a process is none of their time.
         """
-        yield from self._await_process(until)
+        yield from self._await_process(process_until)
         if not self._is_stale:
             return
+        until = min(expiry, time.monotonic() + self._options.max_replay_seconds)
+        latest = until - _KILL_SECONDS
         for cell in self._history.cells:
             deadline = time.monotonic() + cell.timeout
-            latest = until - _KILL_SECONDS
             exchange = yield from self._exchange(cell, min(deadline, latest), until, grace=0.0)
-            ending = self._ending(cell, exchange)
-            if ending.verdict.status is Status.TIMEOUT and latest < deadline:
-                raise overdue("the steps that made the state could not be replayed in time")
-            if ending.verdict.status is not Status.OK:
-                raise _Deviated(
-                    f"the state could not be rebuilt: step {cell.number} ended with {ending.verdict.status} when it was "
-                    "replayed"
-                )
+            status = self._ending(cell, exchange).verdict.status
+            if status is Status.CANCELLED:
+                raise _NoProcess("the session was closed")
+            if status is Status.TIMEOUT and latest < deadline:
+                if until == expiry:
+                    raise _NoProcess("a second attempt did not fit into the call's time")
+                raise _Deviated(status, "the steps that made it could not be replayed in time")
+            if status is not Status.OK:
+                raise _Deviated(status, f"step {cell.number} ended with {status} when it was replayed")
         self._is_stale = False
 
     def _await_process(self, until: float) -> Flow[None]:
@@ -379,6 +366,12 @@ class Conversation:
             return fetch_files(directory, names, self._limits.transfer_bytes)
         finally:
             os.close(directory)
+
+
+def _unbuilt(job: Job, deviation: _Deviated) -> Result:
+    """The result of a step whose namespace could not be made again; it ends as what was to make it did."""
+    unrun = job.unrun(deviation.status, str(deviation), kind="StateNotRebuilt")
+    return replace(unrun, stderr=f"StateNotRebuilt: {deviation}\n", state=SessionState.LOST)
 
 
 def _unrun(job: Job, status: Status, reason: str, state: SessionState) -> Result:

@@ -60,8 +60,10 @@ class Session:
     What a step leaves for the next one is in `Result.state`. With `on_error="rollback"` a step that ends with any status
     but `ok` leaves nothing: the state before it is rebuilt, by running the accepted steps again in a fresh process with the
     same seed and without their output, and the next step has the failed one's number. That happens when the next step is
-    asked for, in the time that its `queue_ms` tells. If an accepted step ends otherwise than before, or takes too long, the
-    next step does not run: it is a `sandbox_error` with the state `lost`, and the one after it begins anew.
+    asked for, in the time that its `queue_ms` tells. If an accepted step ends otherwise than before, or the replay takes too
+    long, the next step does not run. It gets the status of what went wrong in the replay, with the `exc_type`
+    `StateNotRebuilt` and the state `lost`, and the one after it begins anew. That is never a `sandbox_error`: a program can
+    bring it about on purpose, and must not have itself excused.
 
     With `on_error="keep"` a step that fails leaves what it did up to then, as in a notebook; a timeout interrupts it (SIGINT),
     and only a step that has not ended 0.2 s later is killed. What ends the process itself (`os._exit`, a crash, too much

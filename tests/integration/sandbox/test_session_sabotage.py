@@ -99,12 +99,7 @@ def test_sabotage_harms_nobody_else_and_ends_in_time(box, name, on_error):
             begun = time.monotonic()
             result = session.step(code)
             assert time.monotonic() - begun - result.queue_ms / 1000 < TIMEOUT + 1, result
-            if result.state is SessionState.LOST and result.status is Status.SANDBOX_ERROR:
-                assert "when it was replayed" in str(
-                    result.exc_message
-                )  # an attack that was accepted, and then was not
-            else:
-                assert result.status in DEFINED, result
+            assert result.status in DEFINED, result
             for text in (result.stdout, result.stderr, result.traceback):
                 assert text == text.encode("utf-8").decode()
         session.reset()

@@ -230,19 +230,40 @@ def test_steps_that_took_longer_than_may_be_replayed_are_lost(box):
         assert session.step("1 / 0").state is LOST
 
 
-def test_a_replay_that_deviates_is_told_and_the_session_begins_anew(session):
+def test_a_replay_that_deviates_is_its_programs_failure_and_the_session_begins_anew(session):
     session.step("import time; born = time.time()")
     session.step(f"assert time.time() < {time.time() + 0.5}")
     time.sleep(0.6)
     assert session.step("1 / 0").state is REBUILT
     result = session.step("print(1)")
-    assert (result.status, result.state, result.stdout) == (Status.SANDBOX_ERROR, LOST, "")
+    assert (result.status, result.state, result.stdout) == (Status.RUNTIME_ERROR, LOST, "")
+    assert (result.exc_type, result.attempt) == ("StateNotRebuilt", 1)
     assert "step 2 ended with runtime_error when it was replayed" in str(result.exc_message)
+    assert result.stderr == f"{result.error_line}\n"
     result = session.step("print('born' in globals())")
     assert (result.stdout, result.state) == ("False\n", KEPT)
 
 
-def test_a_replay_that_takes_too_long_is_told(box):
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", Status.CRASH),
+        ("import os; os._exit(0)", Status.EXIT),
+        ("x = bytearray(1 << 40)", Status.MEMORY_LIMIT),
+        ("while True: print('x' * 100_000)", Status.OUTPUT_LIMIT),
+    ],
+    ids=["crash", "exit", "memory", "output"],
+)
+def test_no_program_can_have_its_end_in_a_replay_excused(session, end, status):
+    session.step(f"import time\nif time.time() > {(late := time.time() + 0.5)}: exec({end!r})")
+    time.sleep(max(0.0, late - time.time()))
+    session.step("1 / 0")
+    result = session.step("print(1)")
+    assert (result.status, result.exc_type, result.state) == (status, "StateNotRebuilt", LOST)
+    assert session.step("print(1)").ok
+
+
+def test_a_replay_that_takes_too_long_is_a_timeout(box):
     with box.session(max_replay_seconds=1.5) as session:
         session.step(f"import time\nif time.time() > {time.time() + 0.5}: time.sleep(5)")
         time.sleep(0.6)
@@ -250,7 +271,7 @@ def test_a_replay_that_takes_too_long_is_told(box):
         begun = time.monotonic()
         result = session.step("print(1)")
         assert time.monotonic() - begun < 2.5
-        assert (result.status, result.state) == (Status.SANDBOX_ERROR, LOST)
+        assert (result.status, result.exc_type, result.state) == (Status.TIMEOUT, "StateNotRebuilt", LOST)
         assert session.step("print(1)").ok
 
 
