@@ -30,32 +30,39 @@ class VocabularyProjection(nn.Module):
         self.head = head
         self.max_logits = max_logits
 
-    def forward(self, hidden: Tensor, targets: Tensor, temperature: float) -> Tensor:
-        """Log-probs at ``temperature``.
+    def forward(
+        self, hidden: Tensor, targets: Tensor, temperature: float, with_entropies: bool = False
+    ) -> tuple[Tensor, ...]:
+        """Log-probs, and entropies if asked for, of the distribution at ``temperature``.
 
         Args:
             hidden: ``[tokens, width]``.
             targets: int64 ``[tokens]``.
             temperature: Logits are divided by it.
+            with_entropies: Also give the entropy of each token's distribution.
 
         Returns:
-            float32 ``[tokens]``.
+            ``[tokens]`` each: log-probs of ``targets``, and entropies in nats; float32, or float64 for a policy in it.
         """
         rows = max(1, self.max_logits // self.head.out_features)
         if len(targets) <= rows:
-            return self._chunk(hidden, targets, temperature)
+            return self._chunk(hidden, targets, temperature, with_entropies)
         # Not the reentrant kind: gradient hooks of ZeRO must fire once per parameter, not once per chunk.
         chunks = [
-            checkpoint(self._chunk, part, target, temperature, use_reentrant=False)
+            checkpoint(self._chunk, part, target, temperature, with_entropies, use_reentrant=False)
             for part, target in zip(hidden.split(rows), targets.split(rows), strict=True)
         ]
-        return torch.cat(chunks)
+        return tuple(torch.cat(parts) for parts in zip(*chunks, strict=True))
 
-    def _chunk(self, hidden: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    def _chunk(self, hidden: Tensor, targets: Tensor, temperature: float, with_entropies: bool) -> tuple[Tensor, ...]:
         # Not a call of the head, whose own ZeRO-3 hooks would gather its weight.
-        logits = nn.functional.linear(hidden, self.head.weight, self.head.bias).float() / temperature
-        chosen: Tensor = logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
-        return chosen
+        logits = nn.functional.linear(hidden, self.head.weight, self.head.bias)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
+        normaliser = logits.logsumexp(-1)
+        log_probs = logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1) - normaliser
+        if not with_entropies:
+            return (log_probs,)
+        return log_probs, normaliser - torch.linalg.vecdot(logits.softmax(-1), logits)
 
 
 class TokenLogProbs(nn.Module):
@@ -70,8 +77,10 @@ class TokenLogProbs(nn.Module):
         self.policy = policy
         self.projection = VocabularyProjection(policy.get_output_embeddings(), max_logits)
 
-    def forward(self, ids: Tensor, loss_mask: Tensor, temperature: float = 1.0) -> Tensor:
-        """Log-probs of the masked-in tokens.
+    def forward(
+        self, ids: Tensor, loss_mask: Tensor, temperature: float = 1.0, with_entropies: bool = False
+    ) -> tuple[Tensor, ...]:
+        """Log-probs, and entropies if asked for, of the masked-in tokens.
 
         No attention mask is needed: padding is on the right, where causal attention does not look.
 
@@ -79,14 +88,16 @@ class TokenLogProbs(nn.Module):
             ids: int64 ``[rows, length]``.
             loss_mask: bool ``[rows, length]``; the first column is all false.
             temperature: Logits are divided by it, as the engine did when it sampled.
+            with_entropies: Also give the entropy of the distribution that each token was drawn from.
 
         Returns:
-            float32 ``[rows, length]``: at ``[i, t]`` that of token ``t`` given those before it, 0 where masked out.
+            ``[rows, length]`` each: at ``[i, t]`` of token ``t`` given those before it, 0 where masked out. Log-probs,
+            and entropies in nats; float32, or float64 for a policy in it.
         """
         hidden = self.policy.base_model(input_ids=ids, use_cache=False).last_hidden_state
         wanted = loss_mask[:, 1:]
-        log_probs = self.projection(hidden[:, :-1][wanted], ids[:, 1:][wanted], temperature)
-        return torch.zeros(ids.shape, dtype=torch.float32, device=ids.device).masked_scatter(loss_mask, log_probs)
+        found = self.projection(hidden[:, :-1][wanted], ids[:, 1:][wanted], temperature, with_entropies)
+        return tuple(values.new_zeros(ids.shape).masked_scatter(loss_mask, values) for values in found)
 
 
 def load_policy(path: Path, dtype: torch.dtype, *, gradient_checkpointing: bool) -> PreTrainedModel:

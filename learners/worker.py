@@ -250,9 +250,8 @@ class LearnerWorker:
 
     def _forward(self, batch: MicroBatch, temperature: float | None = None) -> "torch.Tensor":
         engine = self._ready_engine()
-        log_probs: torch.Tensor = engine(
-            self._tensor(batch.ids), self._tensor(batch.loss_mask), temperature or self._temperature
-        )
+        log_probs: torch.Tensor
+        (log_probs,) = engine(self._tensor(batch.ids), self._tensor(batch.loss_mask), temperature or self._temperature)
         return log_probs
 
     def _accumulate(self, micro_batches: Sequence[MicroBatch], loss_of: MicroBatchLoss) -> float:

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from learners.model import TokenLogProbs, UnsupportedModelError, load_policy, rebuild_policy
+from learners.model import TokenLogProbs, UnsupportedModelError, VocabularyProjection, load_policy, rebuild_policy
 
 VOCABULARY = 50
 
@@ -41,31 +43,68 @@ def reference(model: Qwen3ForCausalLM, temperature: float = 1.0) -> Tensor:
     return torch.where(MASK, torch.nn.functional.pad(chosen, (1, 0)), 0.0)
 
 
+def reference_entropies(model: Qwen3ForCausalLM, temperature: float = 1.0) -> Tensor:
+    """``-sum p log p`` of the distribution that each token was drawn from."""
+    log_probs = torch.log_softmax(model(IDS).logits[:, :-1] / temperature, -1)
+    return torch.where(MASK, torch.nn.functional.pad(-(log_probs.exp() * log_probs).sum(-1), (1, 0)), 0.0)
+
+
+WEIGHTS = torch.randn(MASK.shape, generator=torch.Generator().manual_seed(2))
+
+
 @pytest.mark.parametrize("max_logits", [VOCABULARY * 1000, VOCABULARY * 4, VOCABULARY, 1])
 @pytest.mark.parametrize("tied", [True, False])
-def test_values_and_gradients_do_not_depend_on_the_chunks(max_logits, tied):
-    model = tiny(tied=tied)
-    expected = reference(model)
-    weights = torch.randn(MASK.shape, generator=torch.Generator().manual_seed(2))
-    wanted = torch.autograd.grad((expected * weights).sum(), list(model.parameters()))
-    log_probs = TokenLogProbs(model, max_logits)(IDS, MASK)
-    found = torch.autograd.grad((log_probs * weights).sum(), list(model.parameters()))
-    torch.testing.assert_close(log_probs, expected, rtol=1e-5, atol=1e-5)
-    for ours, theirs in zip(found, wanted, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_values_and_gradients_do_not_depend_on_the_chunks(max_logits, tied, dtype, tolerance):
+    model = tiny(tied=tied).to(dtype)
+    expected = (reference(model, 0.7), reference_entropies(model, 0.7))
+    found = TokenLogProbs(model, max_logits)(IDS, MASK, 0.7, with_entropies=True)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+        gradients = [
+            torch.autograd.grad((values * WEIGHTS).sum(), list(model.parameters()), retain_graph=True)
+            for values in (ours, theirs)
+        ]
+        for our_gradient, their_gradient in zip(*gradients, strict=True):
+            torch.testing.assert_close(our_gradient, their_gradient, rtol=10 * tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("temperature", [0.6, 1.0, 1.2])
 def test_temperature_divides_the_logits(temperature):
     model = tiny()
-    log_probs = TokenLogProbs(model)(IDS, MASK, temperature)
+    (log_probs,) = TokenLogProbs(model)(IDS, MASK, temperature)
     torch.testing.assert_close(log_probs, reference(model, temperature), rtol=1e-5, atol=1e-5)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Watches how large a tensor any operation makes, forward or backward."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor):
+                self.elements = max(self.elements, tensor.numel())
+        return made
+
+
+@pytest.mark.parametrize("with_entropies", [False, True])
+def test_logits_never_exist_as_a_whole(with_entropies):
+    tokens, width, vocabulary, max_logits = 64, 8, 1000, 4000
+    projection = VocabularyProjection(torch.nn.Linear(width, vocabulary, bias=False), max_logits)
+    hidden = torch.randn(tokens, width, requires_grad=True)
+    with LargestTensor() as seen:
+        found = projection(hidden, torch.zeros(tokens, dtype=torch.int64), 1.0, with_entropies)
+        sum(values.sum() for values in found).backward()
+    # The largest is the gradient of the head, or a chunk of logits; all logits would be 64,000.
+    assert seen.elements == max(max_logits, width * vocabulary)
 
 
 def test_padding_on_the_right_changes_nothing():
     module = TokenLogProbs(tiny())
     padded_ids, padded_mask = (torch.nn.functional.pad(tensor, (0, 5)) for tensor in (IDS, MASK))
-    torch.testing.assert_close(module(padded_ids, padded_mask)[:, :11], module(IDS, MASK), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(module(padded_ids, padded_mask)[0][:, :11], module(IDS, MASK)[0], rtol=1e-5, atol=1e-5)
 
 
 def test_rebuilding_keeps_every_parameter():
@@ -82,7 +121,7 @@ def test_gradient_checkpointing_gives_the_same_gradient(tmp_path: Path):
     norms = []
     for checkpointing in (False, True):
         model = load_policy(tmp_path, torch.float32, gradient_checkpointing=checkpointing)
-        TokenLogProbs(model)(IDS, MASK).sum().backward()
+        TokenLogProbs(model)(IDS, MASK)[0].sum().backward()
         norms.append(torch.nn.utils.get_total_norm([parameter.grad for parameter in model.parameters()]).item())
     assert norms[0] == pytest.approx(norms[1], rel=1e-6)
 
