@@ -13,7 +13,7 @@ import ray
 from ray.util.placement_group import remove_placement_group
 
 from learners.checkpoint import CheckpointState, read_state, refuse_misfit
-from learners.packing import MicroBatch, padded_tokens, plan
+from learners.packing import MicroBatch, computed_tokens, plan
 from learners.publish import (
     TOLERANCE,
     PublishedWeights,
@@ -68,6 +68,7 @@ class LearnerGroup:
             dtype=dtype,
             zero_stage=config.zero_stage,
             gradient_checkpointing=config.gradient_checkpointing,
+            packing=config.packing,
             threads=cpus_per_rank,
         )
         self.config = config
@@ -280,7 +281,8 @@ class LearnerGroup:
         self._updates = 0
 
     def _plan(self, sequences: Sequence[TrainingSequence]) -> tuple[tuple[MicroBatch, ...], ...]:
-        return plan(sequences, ranks=self.config.ranks, micro_batch_tokens=self.config.micro_batch_tokens)
+        config = self.config
+        return plan(sequences, ranks=config.ranks, micro_batch_tokens=config.micro_batch_tokens, packing=config.packing)
 
     def _finish_update(
         self,
@@ -305,7 +307,7 @@ class LearnerGroup:
             "tokens": sum(sequence.loss_tokens for sequence in sequences),
             "seconds": seconds,
             "tokens_per_second": tokens / seconds,
-            "padding": 1 - tokens / sum(padded_tokens(share) for share in shares),
+            "padding": 1 - tokens / sum(computed_tokens(share) for share in shares),
         }
 
     def _collect(self, references: Sequence[Any]) -> list[Any]:

@@ -1,5 +1,6 @@
 """The policy as the learner sees it: token log-probs, without ever holding all logits at once."""
 
+import inspect
 from pathlib import Path
 from typing import Final
 
@@ -7,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from learners.attention import PACKED
 
 MAX_LOGITS: Final = 2**25
 """Logits held at once, 128 MiB in float32."""
@@ -78,38 +81,79 @@ class TokenLogProbs(nn.Module):
         self.projection = VocabularyProjection(policy.get_output_embeddings(), max_logits)
 
     def forward(
-        self, ids: Tensor, loss_mask: Tensor, temperature: float = 1.0, with_entropies: bool = False
+        self,
+        ids: Tensor,
+        loss_mask: Tensor,
+        temperature: float = 1.0,
+        with_entropies: bool = False,
+        lengths: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """Log-probs, and entropies if asked for, of the masked-in tokens.
 
-        No attention mask is needed: padding is on the right, where causal attention does not look.
-
         Args:
-            ids: int64 ``[rows, length]``.
+            ids: int64 ``[rows, length]``, padded on the right.
             loss_mask: bool ``[rows, length]``; the first column is all false.
             temperature: Logits are divided by it, as the engine did when it sampled.
             with_entropies: Also give the entropy of the distribution that each token was drawn from.
+            lengths: int64 ``[rows]``, without padding. The model then computes nothing for padding: it gets one row
+                in which the sequences lie one after the other, each counting its positions from 0. Needs a policy
+                that was loaded for packing.
 
         Returns:
             ``[rows, length]`` each: at ``[i, t]`` of token ``t`` given those before it, 0 where masked out. Log-probs,
             and entropies in nats; float32, or float64 for a policy in it.
         """
-        hidden = self.policy.base_model(input_ids=ids, use_cache=False).last_hidden_state
-        wanted = loss_mask[:, 1:]
-        found = self.projection(hidden[:, :-1][wanted], ids[:, 1:][wanted], temperature, with_entropies)
+        hidden = self._predicting(ids, loss_mask) if lengths is None else self._packed(ids, loss_mask, lengths)
+        found = self.projection(hidden, ids[loss_mask], temperature, with_entropies)
         return tuple(values.new_zeros(ids.shape).masked_scatter(loss_mask, values) for values in found)
 
+    def _predicting(self, ids: Tensor, loss_mask: Tensor) -> Tensor:
+        """Hidden states ``[tokens in the loss, width]`` that predict them.
 
-def load_policy(path: Path, dtype: torch.dtype, *, gradient_checkpointing: bool) -> PreTrainedModel:
+        No attention mask is needed: padding is on the right, where causal attention does not look.
+        """
+        hidden: Tensor = self.policy.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        return hidden[:, :-1][loss_mask[:, 1:]]
+
+    def _packed(self, ids: Tensor, loss_mask: Tensor, lengths: Tensor) -> Tensor:
+        """The same, by way of a single row."""
+        positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+        inside = positions < lengths.unsqueeze(1)
+        starts = nn.functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
+        hidden: Tensor = self.policy.base_model(
+            input_ids=ids[inside].unsqueeze(0),
+            position_ids=positions[inside].unsqueeze(0),
+            use_cache=False,
+            cu_seq_lens_q=starts,
+            cu_seq_lens_k=starts,
+            max_length_q=ids.shape[1],
+            max_length_k=ids.shape[1],
+        ).last_hidden_state
+        # A sequence's first token is never in the loss, so what stands before a token in the loss is its own past.
+        return hidden[0, :-1][loss_mask[inside][1:]]
+
+
+def load_policy(
+    path: Path, dtype: torch.dtype, *, gradient_checkpointing: bool, packing: bool = False
+) -> PreTrainedModel:
     """Reads a Hugging Face model directory.
 
+    Args:
+        path: The directory.
+        dtype: Of the weights.
+        gradient_checkpointing: Trade a second forward pass for memory.
+        packing: Load it for rows that hold several sequences.
+
     Raises:
-        UnsupportedModelError: it is not a model directory, has dropout, or changes its logits after the head.
+        UnsupportedModelError: it is not a model directory, has dropout, changes its logits after the head, or cannot
+            keep packed sequences apart.
     """
     if not (path / "config.json").is_file():
         raise UnsupportedModelError(f"{path} is not a Hugging Face model directory: it has no config.json")
     refuse_unsupported(AutoConfig.from_pretrained(path))
-    policy = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+    policy = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation=PACKED if packing else None)
+    if packing:
+        refuse_unpackable(policy)
     return prepare(policy, gradient_checkpointing=gradient_checkpointing)
 
 
@@ -123,7 +167,8 @@ def rebuild_policy(
         parameters: Full tensors under the names of ``named_parameters``.
         gradient_checkpointing: Trade a second forward pass for memory.
     """
-    policy = AutoModelForCausalLM.from_config(like.config, dtype=like.dtype)
+    attention = like.config._attn_implementation  # noqa: SLF001 - transformers has no public name for it
+    policy = AutoModelForCausalLM.from_config(like.config, dtype=like.dtype, attn_implementation=attention)
     with torch.no_grad():
         for name, parameter in policy.named_parameters():
             parameter.copy_(parameters[name])
@@ -138,6 +183,21 @@ def refuse_unsupported(config: AutoConfig) -> None:
     capping = getattr(config, "final_logit_softcapping", None)
     if capping:
         raise UnsupportedModelError(f"final_logit_softcapping {capping} is not supported: log-probs would ignore it")
+
+
+def refuse_unpackable(policy: PreTrainedModel) -> None:
+    """Raises ``UnsupportedModelError`` for layers through which packed sequences would see each other."""
+    kinds = set(getattr(policy.config, "layer_types", None) or ()) - {"full_attention"}
+    if kinds:
+        raise UnsupportedModelError(
+            f"packing needs full attention in every layer, and this model has {', '.join(sorted(kinds))}; "
+            "set learner.packing: false"
+        )
+    if "position_ids" not in inspect.signature(policy.base_model.forward).parameters:
+        raise UnsupportedModelError(
+            f"packing needs positions that begin anew with each sequence, which {type(policy).__name__} does not take; "
+            "set learner.packing: false"
+        )
 
 
 def prepare(policy: PreTrainedModel, *, gradient_checkpointing: bool) -> PreTrainedModel:

@@ -18,40 +18,54 @@ LEVELS: Final = tuple(GroupKind)
 class MicroBatch:
     """Sequences of one forward pass, padded on the right with token 0, which no loss mask ever lets in.
 
+    Whether packed or not, a row is a sequence: what the losses see is the same. Packing is the model's affair, which
+    then gets the tokens of all rows in a single one, without the padding.
+
     Attributes:
         positions: int64 ``[rows]``, where each row stands in the sequences that were planned.
         ids: int64 ``[rows, length]``.
+        lengths: int64 ``[rows]``, without padding.
         loss_mask: bool ``[rows, length]``.
         behaviour_log_probs: float32 ``[rows, length]``.
         proximal_log_probs: float32 ``[rows, length]``, or ``None`` if the sequences carry none.
         advantages: float32 ``[rows]``.
         levels: int64 ``[rows]``, indices into ``LEVELS``.
+        packed: The model computes nothing for padding.
         filler: The micro-batch weighs nothing and stands for no sequence. It lets a rank with fewer micro-batches
             take part in the collective operations of the others.
     """
 
     positions: npt.NDArray[np.int64]
     ids: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
     loss_mask: npt.NDArray[np.bool_]
     behaviour_log_probs: npt.NDArray[np.float32]
     proximal_log_probs: npt.NDArray[np.float32] | None
     advantages: npt.NDArray[np.float32]
     levels: npt.NDArray[np.int64]
+    packed: bool = False
     filler: bool = False
+
+    @property
+    def computed_tokens(self) -> int:
+        """Tokens that go through the model."""
+        return int(self.lengths.sum()) if self.packed else self.ids.size
 
 
 def plan(
-    sequences: Sequence[TrainingSequence], *, ranks: int, micro_batch_tokens: int
+    sequences: Sequence[TrainingSequence], *, ranks: int, micro_batch_tokens: int, packing: bool = False
 ) -> tuple[tuple[MicroBatch, ...], ...]:
     """Splits sequences over ranks and micro-batches.
 
-    Sequences go to ranks longest first, each to the rank with the fewest tokens so far; on a rank, neighbours in
-    length share a micro-batch, which keeps padding low. Every rank gets the same number of micro-batches.
+    Sequences go to ranks longest first, each to the rank with the fewest tokens so far. On a rank, neighbours in
+    length share a micro-batch, which keeps padding low; with packing there is none, and each sequence goes into the
+    first micro-batch that has room. Every rank gets the same number of micro-batches.
 
     Args:
         sequences: The mini-batch.
         ranks: Number of ranks.
-        micro_batch_tokens: Most padded tokens in a micro-batch.
+        micro_batch_tokens: Most tokens that go through the model at once, padding included where there is any.
+        packing: Leave padding out.
 
     Returns:
         For each rank its micro-batches.
@@ -70,44 +84,57 @@ def plan(
         )
     if len({sequence.proximal_log_probs is None for sequence in sequences}) > 1:
         raise ValueError("either all sequences of a mini-batch carry proximal log-probs, or none does")
-    shares = _split_over_ranks(sequences, ranks)
+    lengths = [len(sequence) for sequence in sequences]
+    split = _first_fit if packing else _neighbours
     batches = [
-        [_micro_batch(sequences, rows) for rows in _split_over_micro_batches(sequences, share, micro_batch_tokens)]
-        for share in shares
+        [_micro_batch(sequences, rows, packing) for rows in split(lengths, share, micro_batch_tokens)]
+        for share in _split_over_ranks(lengths, ranks)
     ]
     most = max(len(batch) for batch in batches)
-    return tuple(tuple(batch) + (_filler(),) * (most - len(batch)) for batch in batches)
+    return tuple(tuple(batch) + (_filler(packing),) * (most - len(batch)) for batch in batches)
 
 
-def padded_tokens(batches: Sequence[MicroBatch]) -> int:
+def computed_tokens(batches: Sequence[MicroBatch]) -> int:
     """Tokens that go through the model, padding included."""
-    return sum(batch.ids.size for batch in batches)
+    return sum(batch.computed_tokens for batch in batches)
 
 
-def _split_over_ranks(sequences: Sequence[TrainingSequence], ranks: int) -> list[list[int]]:
+def _split_over_ranks(lengths: Sequence[int], ranks: int) -> list[list[int]]:
     shares: list[list[int]] = [[] for _ in range(ranks)]
     loads = [0] * ranks
-    for index in sorted(range(len(sequences)), key=lambda index: (-len(sequences[index]), index)):
+    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
         rank = loads.index(min(loads))
         shares[rank].append(index)
-        loads[rank] += len(sequences[index])
+        loads[rank] += lengths[index]
     return shares
 
 
-def _split_over_micro_batches(
-    sequences: Sequence[TrainingSequence], share: Sequence[int], micro_batch_tokens: int
-) -> list[list[int]]:
+def _neighbours(lengths: Sequence[int], share: Sequence[int], budget: int) -> list[list[int]]:
+    """Cuts a share, longest first, where padding to the first row's length would be over the budget."""
     batches: list[list[int]] = []
     for index in share:
-        # Longest first: the first row of a micro-batch decides its padded length.
-        if batches and (len(batches[-1]) + 1) * len(sequences[batches[-1][0]]) <= micro_batch_tokens:
+        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= budget:
             batches[-1].append(index)
         else:
             batches.append([index])
     return batches
 
 
-def _micro_batch(sequences: Sequence[TrainingSequence], rows: Sequence[int]) -> MicroBatch:
+def _first_fit(lengths: Sequence[int], share: Sequence[int], budget: int) -> list[list[int]]:
+    """Packs a share, longest first, each into the first bin with room: at most 11/9 of the fewest bins, plus one."""
+    batches: list[list[int]] = []
+    room: list[int] = []
+    for index in share:
+        bin_index = next((bin_index for bin_index, left in enumerate(room) if left >= lengths[index]), len(room))
+        if bin_index == len(room):
+            batches.append([])
+            room.append(budget)
+        batches[bin_index].append(index)
+        room[bin_index] -= lengths[index]
+    return batches
+
+
+def _micro_batch(sequences: Sequence[TrainingSequence], rows: Sequence[int], packed: bool) -> MicroBatch:
     chosen = [sequences[row] for row in rows]
     shape = (len(rows), max(len(sequence) for sequence in chosen))
     ids = np.zeros(shape, dtype=np.int64)
@@ -123,23 +150,27 @@ def _micro_batch(sequences: Sequence[TrainingSequence], rows: Sequence[int]) -> 
     return MicroBatch(
         positions=np.asarray(rows, dtype=np.int64),
         ids=ids,
+        lengths=np.asarray([len(sequence) for sequence in chosen], dtype=np.int64),
         loss_mask=loss_mask,
         behaviour_log_probs=behaviour,
         proximal_log_probs=proximal,
         advantages=np.asarray([sequence.advantage for sequence in chosen], dtype=np.float32),
         levels=np.asarray([LEVELS.index(sequence.level) for sequence in chosen], dtype=np.int64),
+        packed=packed,
     )
 
 
-def _filler() -> MicroBatch:
+def _filler(packed: bool) -> MicroBatch:
     # One token is in the mask, so that the pass reaches every parameter as a real one does.
     return MicroBatch(
         positions=np.zeros(0, dtype=np.int64),
         ids=np.zeros((1, 2), dtype=np.int64),
+        lengths=np.array([2], dtype=np.int64),
         loss_mask=np.array([[False, True]]),
         behaviour_log_probs=np.zeros((1, 2), dtype=np.float32),
         proximal_log_probs=None,
         advantages=np.zeros(1, dtype=np.float32),
         levels=np.zeros(1, dtype=np.int64),
+        packed=packed,
         filler=True,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from learners.packing import LEVELS, MicroBatch
+from learners.packing import MicroBatch
 from learners.schedule import learning_rate
 from thor_ray.config import ObjectiveConfig, OptimizerConfig
 from thor_ray.objectives import (
@@ -45,6 +45,7 @@ class PolicySpec:
         dtype: ``float32`` or ``bfloat16``.
         zero_stage: 0 to 3.
         gradient_checkpointing: Trade a second forward pass for memory.
+        packing: Micro-batches are packed.
         threads: CPU threads of this rank.
 
     Raises:
@@ -56,6 +57,7 @@ class PolicySpec:
     dtype: str
     zero_stage: int
     gradient_checkpointing: bool
+    packing: bool
     threads: int
 
     def __post_init__(self) -> None:
@@ -121,7 +123,10 @@ class LearnerWorker:
         torch.set_num_threads(spec.threads)
         zero.join(rendezvous, timeout_seconds)
         self._policy = model.load_policy(
-            spec.path, getattr(torch, spec.dtype), gradient_checkpointing=spec.gradient_checkpointing
+            spec.path,
+            getattr(torch, spec.dtype),
+            gradient_checkpointing=spec.gradient_checkpointing,
+            packing=spec.packing,
         )
         self._spec = spec
         return int(self._policy.config.vocab_size)
@@ -251,7 +256,12 @@ class LearnerWorker:
     def _forward(self, batch: MicroBatch, temperature: float | None = None) -> "torch.Tensor":
         engine = self._ready_engine()
         log_probs: torch.Tensor
-        (log_probs,) = engine(self._tensor(batch.ids), self._tensor(batch.loss_mask), temperature or self._temperature)
+        (log_probs,) = engine(
+            self._tensor(batch.ids),
+            self._tensor(batch.loss_mask),
+            temperature or self._temperature,
+            lengths=self._tensor(batch.lengths) if batch.packed else None,
+        )
         return log_probs
 
     def _accumulate(self, micro_batches: Sequence[MicroBatch], loss_of: MicroBatchLoss) -> float:

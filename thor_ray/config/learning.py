@@ -24,7 +24,12 @@ class LearnerConfig(Section):
 
     ranks: int = Field(1, ge=1)
     zero_stage: Literal[0, 1, 2, 3] = 2
-    micro_batch_tokens: int = Field(16384, ge=128, description="Padded tokens per rank and forward pass.")
+    micro_batch_tokens: int = Field(
+        16384, ge=128, description="Tokens per rank and forward pass, padding included where there is any."
+    )
+    packing: bool = Field(
+        True, description="Put sequences one after the other, without padding; needs full attention in every layer."
+    )
     gradient_checkpointing: bool = False
 
 

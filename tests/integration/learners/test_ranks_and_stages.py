@@ -1,6 +1,7 @@
 """However many ranks, micro-batches and ZeRO stages: the same gradients and the same training (invariant 9).
 
-The reference is a plain torch loop over single sequences, written from the equations.
+The reference is a plain torch loop over single sequences, written from the equations. Where a test does not say how
+micro-batches are laid out, they are packed.
 """
 
 import sys
@@ -49,7 +50,7 @@ class ProbedWorker(LearnerWorker):
             self._engine.destroy()
             self._engine = None
         self._spec = replace(self._spec, zero_stage=zero_stage, dtype=dtype)
-        self._policy = load_policy(self._spec.path, getattr(torch, dtype), gradient_checkpointing=False)
+        self._policy = load_policy(self._spec.path, getattr(torch, dtype), gradient_checkpointing=False, packing=True)
         self.configure_optimizer(OPTIMIZER, total_updates=10, temperature=1.0)
 
     def limit_logits(self, max_logits: int) -> None:
@@ -82,7 +83,7 @@ class Ranks:
         self.placement = place(count, 1, 0)
         self.workers = [start(ProbedWorker, self.placement, rank=rank, cpus=1, gpus=0) for rank in range(count)]
         address, port = ray.get(self.workers[0].endpoint.remote())
-        spec = PolicySpec(policy, "float32", 0, gradient_checkpointing=False, threads=1)
+        spec = PolicySpec(policy, "float32", 0, gradient_checkpointing=False, packing=True, threads=1)
         self.ready = [
             worker.setup.remote(Rendezvous(rank, count, address, port), spec, TIMEOUT)
             for rank, worker in enumerate(self.workers)
@@ -95,8 +96,8 @@ class Ranks:
         calls = zip(self.workers, shares, strict=True)
         return wait_all([getattr(worker, method).remote(share, *arguments) for worker, share in calls], "rank", TIMEOUT)
 
-    def gradients(self, sequences: list[TrainingSequence], budget: int) -> Gradients:
-        shares = plan(sequences, ranks=len(self.workers), micro_batch_tokens=budget)
+    def gradients(self, sequences: list[TrainingSequence], budget: int, packing: bool) -> Gradients:
+        shares = plan(sequences, ranks=len(self.workers), micro_batch_tokens=budget, packing=packing)
         answers = self.call_each("gradients", shares, denominators(token_counts(sequences), OBJECTIVE.denominator))
         for other in answers[1:]:
             for name, gradient in other.items():
@@ -106,7 +107,7 @@ class Ranks:
 
     def update(self, sequences: list[TrainingSequence], budget: int) -> tuple[float, float]:
         """Loss and gradient norm of one optimizer step."""
-        shares = plan(sequences, ranks=len(self.workers), micro_batch_tokens=budget)
+        shares = plan(sequences, ranks=len(self.workers), micro_batch_tokens=budget, packing=True)
         divisors = denominators(token_counts(sequences), OBJECTIVE.denominator)
         results = self.call_each("update_rl", shares, divisors, OBJECTIVE)
         return sum(result.loss for result in results), results[0].grad_norm
@@ -178,15 +179,15 @@ def reference_training(policy: Path, sequences: list[TrainingSequence]) -> list[
 
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_gradients_depend_on_neither_ranks_nor_stage_nor_micro_batches(
+def test_gradients_depend_on_neither_ranks_nor_stage_nor_micro_batches_nor_packing(
     ranks, sequences, reference_gradients, stage, count
 ):
     group = ranks[count]
     scale = max(float(np.abs(gradient).max()) for gradient in reference_gradients.values())
     # One micro-batch; several; as many as sequences, of which two ranks have 6 and 5, so that one takes filler.
-    for budget in (4096, 96, 40):
+    for budget, packing in ((4096, False), (96, False), (40, False), (4096, True), (96, True)):
         group.call("restart", stage, "float32")
-        found = group.gradients(sequences, budget)
+        found = group.gradients(sequences, budget, packing)
         assert found.keys() == reference_gradients.keys()
         for name, gradient in found.items():
             np.testing.assert_allclose(gradient, reference_gradients[name], rtol=1e-4, atol=1e-5 * scale, err_msg=name)

@@ -10,7 +10,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from learners.model import TokenLogProbs, UnsupportedModelError, VocabularyProjection, load_policy, rebuild_policy
+from learners.attention import packed_attention
+from learners.model import (
+    TokenLogProbs,
+    UnsupportedModelError,
+    VocabularyProjection,
+    load_policy,
+    prepare,
+    rebuild_policy,
+)
 
 VOCABULARY = 50
 
@@ -107,12 +115,89 @@ def test_padding_on_the_right_changes_nothing():
     torch.testing.assert_close(module(padded_ids, padded_mask)[0][:, :11], module(IDS, MASK)[0], rtol=1e-5, atol=1e-5)
 
 
+LENGTHS = torch.tensor([11, 8, 7])
+"""The rows of ``IDS`` without what follows the last token in the loss."""
+
+
+def loaded(path: Path, *, packing: bool) -> Qwen3ForCausalLM:
+    tiny().save_pretrained(path)
+    model: Qwen3ForCausalLM = load_policy(path, torch.float64, gradient_checkpointing=False, packing=packing)
+    return model
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_packing_changes_neither_values_nor_gradients(tmp_path, checkpointing):
+    found = []
+    for packing in (False, True):
+        model = loaded(tmp_path, packing=packing)
+        prepare(model, gradient_checkpointing=checkpointing)
+        lengths = LENGTHS if packing else None
+        log_probs, entropies = TokenLogProbs(model, VOCABULARY * 4)(IDS, MASK, 0.8, True, lengths)
+        ((log_probs + 0.1 * entropies) * WEIGHTS).sum().backward()
+        gradients = [parameter.grad for parameter in model.parameters()]
+        assert all(gradient is not None for gradient in gradients)
+        found.append((log_probs, entropies, gradients))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-11, atol=1e-12)
+
+
+def test_packed_sequences_do_not_see_each_other(tmp_path):
+    module = TokenLogProbs(loaded(tmp_path, packing=True))
+    (before,) = module(IDS, MASK, lengths=LENGTHS)
+    others = IDS.clone()
+    others[1] = IDS[1].flip(0)
+    (after,) = module(others, MASK, lengths=LENGTHS)
+    assert torch.equal(before[[0, 2]], after[[0, 2]])
+    assert not torch.allclose(before[1], after[1])
+
+
+def test_a_policy_for_packing_also_takes_padded_rows(tmp_path):
+    (packed,) = TokenLogProbs(loaded(tmp_path, packing=True))(IDS, MASK)
+    (padded,) = TokenLogProbs(loaded(tmp_path, packing=False))(IDS, MASK)
+    torch.testing.assert_close(packed, padded, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.gpu
+def test_the_flash_kernel_gives_what_attention_sequence_by_sequence_gives():
+    generator = torch.Generator("cuda").manual_seed(0)
+    shapes = ((1, 4, 300, 64), (1, 2, 300, 64), (1, 2, 300, 64))
+    inputs = [torch.randn(shape, generator=generator, device="cuda", dtype=torch.bfloat16) for shape in shapes]
+    starts = torch.tensor([0, 17, 18, 150, 300], device="cuda", dtype=torch.int32)
+    found = []
+    for dtype in (torch.bfloat16, torch.float32):
+        query, key, value = (tensor.to(dtype).requires_grad_() for tensor in inputs)
+        attended, _ = packed_attention(
+            torch.nn.Identity(), query, key, value, None, cu_seq_lens_q=starts, max_length_q=150
+        )
+        attended.square().sum().backward()
+        found.append([tensor.float() for tensor in (attended, query.grad, key.grad, value.grad)])
+    for flash, plain in zip(*found, strict=True):
+        torch.testing.assert_close(flash, plain, rtol=0.05, atol=0.05)
+
+
+def test_a_model_with_sliding_windows_cannot_be_packed(tmp_path):
+    tiny().save_pretrained(tmp_path)
+    config = tmp_path / "config.json"
+    windows = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1, "layer_types": None}
+    config.write_text(json.dumps(json.loads(config.read_text()) | windows))
+    with pytest.raises(UnsupportedModelError, match=r"sliding_attention; set learner\.packing: false"):
+        load_policy(tmp_path, torch.float32, gradient_checkpointing=False, packing=True)
+    load_policy(tmp_path, torch.float32, gradient_checkpointing=False)
+
+
+@pytest.mark.parametrize("option", ["sliding_window", "softcap", "s_aux"])
+def test_attention_of_another_kind_is_refused(option):
+    tensors = [torch.zeros(1, 1, 4, 8)] * 3
+    with pytest.raises(NotImplementedError, match=option):
+        packed_attention(torch.nn.Identity(), *tensors, None, **{option: 2})
+
+
 def test_rebuilding_keeps_every_parameter():
     model = tiny()
     parameters = {name: parameter + 1 for name, parameter in model.named_parameters()}
     rebuilt = rebuild_policy(model, parameters, gradient_checkpointing=False)
     for name, parameter in rebuilt.named_parameters():
         assert torch.equal(parameter, parameters[name])
+    assert rebuilt.config._attn_implementation == model.config._attn_implementation
     assert rebuilt.lm_head.weight is rebuilt.model.embed_tokens.weight
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learners.packing import LEVELS, MicroBatch, padded_tokens, plan
+from learners.packing import LEVELS, MicroBatch, computed_tokens, plan
 from learners.sequences import TrainingSequence
 from thor_ray.trajectory import GroupKind
 
@@ -31,15 +31,18 @@ def sequence(length: int, index: int, *, proximal: bool = False) -> TrainingSequ
 mini_batches = st.lists(st.integers(2, BUDGET), min_size=1, max_size=30)
 
 
-@given(mini_batches, st.integers(1, 4), st.booleans())
-def test_every_sequence_arrives_exactly_once_and_whole(lengths, ranks, proximal):
+@given(mini_batches, st.integers(1, 4), st.booleans(), st.booleans())
+def test_every_sequence_arrives_exactly_once_and_whole(lengths, ranks, proximal, packing):
     sequences = [sequence(length, index, proximal=proximal) for index, length in enumerate(lengths)]
     seen = []
-    for batch in (batch for share in plan(sequences, ranks=ranks, micro_batch_tokens=BUDGET) for batch in share):
+    shares = plan(sequences, ranks=ranks, micro_batch_tokens=BUDGET, packing=packing)
+    for batch in (batch for share in shares for batch in share):
+        assert batch.packed is packing
         for row, position in enumerate(batch.positions):
             origin = sequences[position]
             length = len(origin)
             seen.append(position)
+            assert batch.lengths[row] == length
             assert np.array_equal(batch.ids[row, :length], origin.ids)
             assert np.array_equal(batch.loss_mask[row, :length], origin.loss_mask)
             assert np.array_equal(batch.behaviour_log_probs[row, :length], origin.behaviour_log_probs)
@@ -54,14 +57,33 @@ def test_every_sequence_arrives_exactly_once_and_whole(lengths, ranks, proximal)
     assert sorted(seen) == list(range(len(sequences)))
 
 
-@given(mini_batches, st.integers(1, 4))
-def test_ranks_get_equally_many_micro_batches_within_the_budget(lengths, ranks):
-    shares = plan(
-        [sequence(length, index) for index, length in enumerate(lengths)], ranks=ranks, micro_batch_tokens=BUDGET
-    )
+@given(mini_batches, st.integers(1, 4), st.booleans())
+def test_ranks_get_equally_many_micro_batches_within_the_budget(lengths, ranks, packing):
+    sequences = [sequence(length, index) for index, length in enumerate(lengths)]
+    shares = plan(sequences, ranks=ranks, micro_batch_tokens=BUDGET, packing=packing)
     assert len(shares) == ranks
     assert len({len(share) for share in shares}) == 1
-    assert all(batch.ids.size <= BUDGET for share in shares for batch in share)
+    assert all(batch.computed_tokens <= BUDGET for share in shares for batch in share)
+
+
+@given(mini_batches, st.integers(1, 4))
+def test_packing_computes_no_padding_in_no_more_micro_batches(lengths, ranks):
+    sequences = [sequence(length, index) for index, length in enumerate(lengths)]
+    packed, padded = (
+        plan(sequences, ranks=ranks, micro_batch_tokens=BUDGET, packing=packing) for packing in (True, False)
+    )
+    real = [batch for share in packed for batch in share if not batch.filler]
+    assert computed_tokens(real) == sum(lengths)
+    assert len(packed[0]) <= len(padded[0])
+
+
+@given(mini_batches)
+def test_packed_micro_batches_are_filled(lengths):
+    """No two of them would fit into one."""
+    sequences = [sequence(length, index) for index, length in enumerate(lengths)]
+    (share,) = plan(sequences, ranks=1, micro_batch_tokens=BUDGET, packing=True)
+    smallest = sorted(batch.computed_tokens for batch in share)[:2]
+    assert len(smallest) < 2 or sum(smallest) > BUDGET
 
 
 @given(mini_batches, st.integers(1, 4))
@@ -95,7 +117,7 @@ def test_filler_weighs_nothing_but_reaches_the_model():
 def test_neighbours_in_length_share_a_micro_batch():
     lengths = [4, 32, 4, 32, 4, 32, 4, 32]
     (share,) = plan([sequence(length, index) for index, length in enumerate(lengths)], ranks=1, micro_batch_tokens=64)
-    assert padded_tokens(share) == sum(lengths)
+    assert computed_tokens(share) == sum(lengths)
 
 
 def test_a_sequence_over_the_budget_is_refused_with_the_remedy():

@@ -20,4 +20,4 @@ def test_no_stage_before_the_policy_is_there():
 
 def test_bfloat16_needs_zero():
     with pytest.raises(ValueError, match="use stage 1"):
-        PolicySpec(Path("model"), "bfloat16", 0, gradient_checkpointing=False, threads=1)
+        PolicySpec(Path("model"), "bfloat16", 0, gradient_checkpointing=False, packing=False, threads=1)
