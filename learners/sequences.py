@@ -121,5 +121,5 @@ def token_counts(sequences: Iterable[TrainingSequence]) -> Mapping[GroupKind, To
     counts = dict.fromkeys(GroupKind, TokenCounts())
     for sequence in sequences:
         tokens = sequence.loss_tokens
-        counts[sequence.level] += TokenCounts(tokens, tokens if sequence.advantage > 0 else 0)
+        counts[sequence.level] += TokenCounts(tokens, tokens if sequence.advantage > 0 else 0, 1)
     return counts

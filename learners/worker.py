@@ -13,13 +13,10 @@ from learners.packing import MicroBatch
 from learners.schedule import learning_rate
 from thor_ray.config import ObjectiveConfig, OptimizerConfig
 from thor_ray.objectives import (
-    LevelSums,
+    PolicyBatch,
     PolicyStatistics,
     TokenCounts,
-    clipped_surrogate,
-    joint_loss,
-    level_sums,
-    policy_statistics,
+    policy_loss,
     supervised_sum,
 )
 from thor_ray.trajectory import GroupKind
@@ -292,16 +289,15 @@ class LearnerWorker:
         divisors: Mapping[GroupKind, TokenCounts],
         objective: ObjectiveConfig,
     ) -> tuple["torch.Tensor", PolicyStatistics]:
-        mask, levels = self._tensor(batch.loss_mask), self._tensor(batch.levels).unsqueeze(1)
-        advantages = self._tensor(batch.advantages).unsqueeze(1)
-        behaviour = self._tensor(batch.behaviour_log_probs)
-        proximal = log_probs.detach() if batch.proximal_log_probs is None else self._tensor(batch.proximal_log_probs)
-        old = behaviour if batch.proximal_log_probs is None else proximal
-        terms = clipped_surrogate(log_probs, old, advantages, objective)
-        sums: dict[GroupKind, LevelSums] = {
-            level: level_sums(terms, log_probs, advantages, mask & (levels == index))
-            for index, level in enumerate(LEVELS)
-        }
-        return joint_loss(sums, divisors, objective), policy_statistics(
-            terms, log_probs, old, behaviour, proximal, mask
+        mask, levels = self._tensor(batch.loss_mask), self._tensor(batch.levels)
+        proximal = batch.proximal_log_probs
+        policy_batch = PolicyBatch(
+            mask=mask,
+            advantages=self._tensor(batch.advantages),
+            levels=levels,
+            # Every round samples with the weights that it then trains.
+            stale=levels.new_zeros(levels.shape, dtype=mask.dtype),
+            behaviour_log_probs=self._tensor(batch.behaviour_log_probs),
+            proximal_log_probs=None if proximal is None else self._tensor(proximal),
         )
+        return policy_loss(log_probs, policy_batch, divisors, objective)

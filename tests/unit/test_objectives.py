@@ -1,8 +1,7 @@
 """The objectives against values worked out by hand, and the properties that every batch must have (spec D.1, E.6)."""
 
-import itertools
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -10,18 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from thor_ray.config import ObjectiveConfig
+from thor_ray.config import ObjectiveConfig, OffPolicyConfig
 from thor_ray.objectives import (
-    LevelSums,
+    LEVELS,
+    MissingInputError,
+    PolicyBatch,
     PolicyStatistics,
     TokenCounts,
     clipped_surrogate,
     denominators,
     group_advantages,
-    joint_loss,
+    importance_weights,
     k3_divergence,
-    level_sums,
-    policy_statistics,
+    log_ratios,
+    policy_loss,
     supervised_sum,
 )
 from thor_ray.trajectory import GroupKind
@@ -33,7 +34,7 @@ CONFIG = ObjectiveConfig()
 def surrogate(ratio: float, advantage: float, config: ObjectiveConfig = CONFIG) -> tuple[float, float]:
     """Loss of one token, and its derivative by the log-prob."""
     log_prob = torch.tensor([[math.log(ratio)]], requires_grad=True)
-    terms = clipped_surrogate(log_prob, torch.zeros(1, 1), torch.tensor([[advantage]]), config)
+    terms = clipped_surrogate(log_prob, torch.tensor([[advantage]]), config)
     terms.loss.sum().backward()
     assert log_prob.grad is not None
     return terms.loss.item(), log_prob.grad.item()
@@ -51,6 +52,10 @@ class TestGroupAdvantages:
     def test_no_survivors_are_refused(self):
         with pytest.raises(ValueError, match="without survivors"):
             group_advantages([])
+
+    def test_dr_grpo_only_centres(self):
+        centred = group_advantages([1, 0, 0, 0], divide_by_deviation=False)
+        assert centred.tolist() == pytest.approx([0.75, -0.25, -0.25, -0.25])
 
     @given(st.lists(st.sampled_from([0.0, 1.0, -0.5]), min_size=2, max_size=32))
     def test_mean_is_zero_and_deviation_one_or_zero(self, rewards):
@@ -101,147 +106,218 @@ class TestClippedSurrogate:
     def test_flags_tell_the_two_clips_apart(self):
         log_probs = torch.log(torch.tensor([[1.0, 1.5, 5.0]]))
         advantages = torch.tensor([[1.0, 1.0, -1.0]])
-        terms = clipped_surrogate(log_probs, torch.zeros(1, 3), advantages, CONFIG)
+        terms = clipped_surrogate(log_probs, advantages, CONFIG)
         assert terms.clipped.tolist() == [[False, True, False]]
         assert terms.dual_clipped.tolist() == [[False, False, True]]
 
 
 class TestDenominators:
-    counts: ClassVar = {EPISODE: TokenCounts(100, 40), STEP: TokenCounts(20, 5)}
+    counts: ClassVar = {EPISODE: TokenCounts(100, 40, 7), STEP: TokenCounts(20, 5, 3)}
 
     def test_per_level_keeps_each_its_own(self):
         assert denominators(self.counts, "per_level") == self.counts
 
     def test_shared_adds_both(self):
-        assert denominators(self.counts, "shared") == dict.fromkeys(GroupKind, TokenCounts(120, 45))
+        assert denominators(self.counts, "shared") == dict.fromkeys(GroupKind, TokenCounts(120, 45, 10))
 
     def test_a_missing_level_counts_nothing(self):
-        assert denominators({EPISODE: TokenCounts(3, 1)}, "per_level")[STEP] == TokenCounts()
+        assert denominators({EPISODE: TokenCounts(3, 1, 1)}, "per_level")[STEP] == TokenCounts()
 
 
-def loss_of(
-    log_probs: Tensor,
-    old: Tensor,
-    advantages: Tensor,
-    mask: Tensor,
-    is_step: Tensor,
-    config: ObjectiveConfig,
-    divisors: dict[GroupKind, TokenCounts] | None = None,
-) -> Tensor:
-    """The joint loss of a batch, with the batch's own token counts unless others are given."""
-    column = advantages.unsqueeze(1)
-    rows = {EPISODE: ~is_step.unsqueeze(1), STEP: is_step.unsqueeze(1)}
-    if divisors is None:
-        divisors = counts_of(advantages, mask, is_step, config)
-    terms = clipped_surrogate(log_probs, old, column, config)
-    sums = {level: level_sums(terms, log_probs, column, mask & rows[level]) for level in GroupKind}
-    return joint_loss(sums, divisors, config)
-
-
-def counts_of(
-    advantages: Tensor, mask: Tensor, is_step: Tensor, config: ObjectiveConfig
-) -> dict[GroupKind, TokenCounts]:
-    positive = (advantages > 0).unsqueeze(1)
-    rows = {EPISODE: ~is_step.unsqueeze(1), STEP: is_step.unsqueeze(1)}
-    counts = {
-        level: TokenCounts(int((mask & chosen).sum()), int((mask & chosen & positive).sum()))
-        for level, chosen in rows.items()
-    }
-    return denominators(counts, config.denominator)
-
-
-class TestJointLoss:
-    # Two episode rows with 3 + 1 tokens and advantages +1, -1; one step row with 2 tokens and advantage +2.
-    mask = torch.tensor([[False, True, True, True], [False, False, True, False], [False, True, True, False]])
-    advantages = torch.tensor([1.0, -1.0, 2.0])
-    is_step = torch.tensor([False, False, True])
+def a_batch(**changes: object) -> PolicyBatch:
+    """Two episode rows with 3 + 1 tokens and advantages +1, -1; one step row with 2 tokens and advantage +2."""
     log_probs = torch.full((3, 4), -0.5)
+    fields: dict[str, Any] = {
+        "mask": torch.tensor([[False, True, True, True], [False, False, True, False], [False, True, True, False]]),
+        "advantages": torch.tensor([1.0, -1.0, 2.0]),
+        "levels": torch.tensor([LEVELS.index(EPISODE), LEVELS.index(EPISODE), LEVELS.index(STEP)]),
+        "stale": torch.zeros(3, dtype=torch.bool),
+        "behaviour_log_probs": log_probs,
+        "proximal_log_probs": log_probs,
+    }
+    return PolicyBatch(**(fields | changes))
 
-    def loss(self, **options: object) -> float:
-        config = ObjectiveConfig.model_validate(options)
-        return loss_of(self.log_probs, self.log_probs, self.advantages, self.mask, self.is_step, config).item()
 
-    def test_pencil_value_per_level(self):
-        # Ratio 1 everywhere: episode (-3 + 1) / 4 = -0.5, step -4 / 2 = -2; NLL 0.5 per level, times alpha 0.01.
-        assert self.loss() == pytest.approx(-0.5 - 2.0 + 0.01 * (0.5 + 0.5))
+class TestPolicyLoss:
+    """With ratio 1 everywhere: surrogates -1 (3 tokens), +1 (1 token), -2 (2 tokens), and 0.5 of NLL per token."""
 
-    def test_pencil_value_shared(self):
-        # Policy (-2 - 4) / 6; NLL over 5 positive tokens (3 · 0.5 + 2 · 0.5) / 5.
-        assert self.loss(denominator="shared") == pytest.approx(-1.0 + 0.01 * 0.5)
+    def loss(self, batch: PolicyBatch | None = None, entropies: Tensor | None = None, **options: object) -> float:
+        config, batch = ObjectiveConfig.model_validate({"nll_weight": 0} | options), batch or a_batch()
+        divisors = denominators(batch.counts(), config.denominator)
+        return policy_loss(torch.full((3, 4), -0.5), batch, divisors, config, entropies)[0].item()
+
+    def test_token_mean_divides_each_level_by_its_tokens(self):
+        assert self.loss() == pytest.approx((-3 + 1) / 4 - 4 / 2)
+
+    def test_shared_denominator(self):
+        assert self.loss(denominator="shared") == pytest.approx((-3 + 1 - 4) / 6)
+
+    def test_sequence_mean_is_equation_4(self):
+        assert self.loss(aggregation="sequence_mean") == pytest.approx((-1 + 1) / 2 - 2)
+
+    def test_token_sum_by_a_constant(self):
+        options: dict[str, Any] = {"aggregation": "sequence_mean_token_sum_norm", "norm_tokens": 8}
+        assert self.loss(**options) == pytest.approx((-3 / 8 + 1 / 8) / 2 - 4 / 8)
+
+    def test_sequence_means_share_a_denominator_of_sequences(self):
+        assert self.loss(aggregation="sequence_mean", denominator="shared") == pytest.approx((-1 + 1 - 2) / 3)
 
     def test_weights_scale_each_level(self):
-        assert self.loss(episode_weight=3, step_weight=0.5) == pytest.approx(3 * (-0.5 + 0.005) + 0.5 * (-2 + 0.005))
+        assert self.loss(episode_weight=3, step_weight=0.5) == pytest.approx(3 * -0.5 + 0.5 * -2)
 
-    def test_alpha_scales_the_negative_log_likelihood_of_positives_alone(self):
-        assert self.loss(nll_weight=1) - self.loss(nll_weight=0) == pytest.approx(0.5 + 0.5)
+    def test_alpha_weighs_the_likelihood_of_positives_by_their_own_tokens(self):
+        assert self.loss(nll_weight=0.1) - self.loss() == pytest.approx(0.1 * (0.5 + 0.5))
+        # Episode 3 of the 5 positive tokens, step 2.
+        assert self.loss(nll_weight=0.1, denominator="shared") - self.loss(denominator="shared") == pytest.approx(0.05)
+
+    def test_without_positives_there_is_no_likelihood(self):
+        negative = a_batch(advantages=torch.tensor([-1.0, -1.0, -1.0]))
+        assert self.loss(negative, nll_weight=1) == self.loss(negative)
+
+    def test_the_reference_pulls_by_k3(self):
+        reference = torch.full((3, 4), -0.5 + math.log(2))
+        pull = 2 - 1 - math.log(2)
+        batch = a_batch(reference_log_probs=reference)
+        assert self.loss(batch, kl_weight=0.3) - self.loss() == pytest.approx(0.3 * 2 * pull)
+
+    def test_entropy_is_a_bonus(self):
+        entropies = torch.full((3, 4), 1.5)
+        assert self.loss(entropies=entropies, entropy_weight=0.1) - self.loss() == pytest.approx(-0.1 * 2 * 1.5)
 
     def test_a_level_without_tokens_adds_nothing(self):
-        only_episodes = torch.zeros(3, dtype=torch.bool)
+        only_episodes = a_batch(levels=torch.zeros(3, dtype=torch.int64))
+        assert self.loss(only_episodes) == pytest.approx((-3 + 1 - 4) / 6)
+
+    def test_what_an_option_needs_must_be_there(self):
+        with pytest.raises(MissingInputError, match="reference_log_probs"):
+            self.loss(kl_weight=0.1)
+        with pytest.raises(MissingInputError, match="entropies"):
+            self.loss(entropy_weight=0.1)
+
+    @pytest.mark.parametrize(
+        ("field", "value", "fault"),
+        [
+            ("mask", torch.ones(3, 4), "bool"),
+            ("stale", torch.zeros(2, dtype=torch.bool), "stale has shape"),
+            ("behaviour_log_probs", torch.zeros(3, 5), "behaviour_log_probs has shape"),
+            ("reference_log_probs", torch.zeros(4, 3), "reference_log_probs has shape"),
+        ],
+    )
+    def test_tensors_that_do_not_fit_are_refused(self, field, value, fault):
+        with pytest.raises(ValueError, match=fault):
+            a_batch(**{field: value})
+
+
+class TestMixedBatch:
+    """The release averages within micro-batches; the same rows give another loss when they are cut otherwise."""
+
+    config = ObjectiveConfig(nll_weight=0, denominator="shared", mixed_batch=True)
+
+    def loss(self, *micro_batches: list[int]) -> float:
+        whole = a_batch()
+        divisors = denominators(whole.counts(), "shared")
+        total = 0.0
+        for rows in micro_batches:
+            part = PolicyBatch(
+                whole.mask[rows],
+                whole.advantages[rows],
+                whole.levels[rows],
+                whole.stale[rows],
+                torch.full((len(rows), 4), -0.5),
+            )
+            total += policy_loss(torch.full((len(rows), 4), -0.5), part, divisors, self.config)[0].item()
+        return total
+
+    def test_pencil_values(self):
+        assert self.loss([0, 1, 2]) == pytest.approx(-6 / 6)
+        assert self.loss([0], [1, 2]) == pytest.approx(1 / 3 * -3 / 3 + 2 / 3 * (1 - 4) / 3)
+
+
+class TestSequenceRatio:
+    def test_all_tokens_have_the_geometric_mean(self):
+        log_probs = torch.tensor([[9.0, -1.0, -2.0, -0.5], [9.0, 9.0, -1.0, 9.0], [9.0, -0.5, -0.3, 9.0]])
+        ratios = log_ratios(log_probs, a_batch(), ObjectiveConfig(ratio="sequence"))
+        assert ratios.tolist() == [
+            pytest.approx([0, -2 / 3, -2 / 3, -2 / 3]),
+            pytest.approx([0, 0, -0.5, 0]),
+            pytest.approx([0, 0.1, 0.1, 0]),
+        ]
+
+    def test_clipping_takes_whole_sequences(self):
+        # The sequence's mean is within bounds, though single tokens are far out: all learn, none is clipped.
+        log_probs = torch.full((3, 4), -0.5)
+        log_probs[0] = torch.tensor([0.0, 0.5, -1.5, -0.5])
+        log_probs.requires_grad_()
+        config = ObjectiveConfig(ratio="sequence", nll_weight=0, aggregation="sequence_mean")
+        batch = a_batch()
+        loss, statistics = policy_loss(log_probs, batch, denominators(batch.counts(), "per_level"), config)
+        loss.backward()
+        assert log_probs.grad is not None
+        assert statistics.clipped == 0
+        assert log_probs.grad[0, 1:].unique().numel() == 1
+
+
+class TestImportanceWeights:
+    """Log-weights of +1, -1 in one row and +0.1 in the other."""
+
+    mask = torch.tensor([[True, True], [True, False]])
+    gap = torch.tensor([[1.0, -1.0], [0.1, 50.0]])
+
+    def weights(self, stale: tuple[bool, bool] = (True, True), **options: object) -> list[list[float]]:
+        behaviour = torch.full((2, 2), -1.0)
+        batch = PolicyBatch(
+            self.mask,
+            torch.ones(2),
+            torch.zeros(2, dtype=torch.int64),
+            torch.tensor(stale),
+            behaviour,
+            behaviour + self.gap,
+        )
+        found: list[list[float]] = importance_weights(batch, OffPolicyConfig.model_validate(options)).weights.tolist()
+        return found
+
+    def test_tokens_are_truncated_from_above(self):
+        assert self.weights() == [pytest.approx([2.0, math.exp(-1)]), pytest.approx([math.exp(0.1), 1])]
+
+    def test_fresh_sequences_are_left_alone_unless_always(self):
+        assert self.weights((False, False)) == [[1, 1], [1, 1]]
+        assert self.weights((True, False))[1] == [1, 1]
+        assert self.weights((False, False), when="always") == self.weights()
+
+    def test_never_corrects_nothing(self):
+        assert self.weights(when="never") == [[1, 1], [1, 1]]
+
+    def test_tokens_out_of_bounds_are_masked_out(self):
+        assert self.weights(mode="mask", lower=0.5) == [[0, 0], pytest.approx([math.exp(0.1), 1])]
+
+    def test_sequences_have_the_product_of_their_tokens(self):
+        assert self.weights(level="sequence") == [pytest.approx([1, 1]), pytest.approx([math.exp(0.1), 1])]
+        assert self.weights(level="sequence", mode="mask", upper=1.05) == [pytest.approx([1, 1]), [0, 1]]
+
+    def test_a_vast_weight_does_not_overflow(self):
+        vast = a_batch(stale=torch.ones(3, dtype=torch.bool), behaviour_log_probs=torch.full((3, 4), -400.0))
+        found = importance_weights(vast, OffPolicyConfig(level="sequence")).weights
+        assert found[vast.mask].eq(2).all()
+
+    def test_they_scale_the_gradient_and_have_none_themselves(self):
+        log_probs = torch.full((3, 4), -0.5, requires_grad=True)
+        proximal = torch.full((3, 4), -0.5, requires_grad=True)
+        batch = a_batch(
+            stale=torch.ones(3, dtype=torch.bool),
+            behaviour_log_probs=torch.full((3, 4), -0.5 - math.log(1.5)),
+            proximal_log_probs=proximal.detach(),
+        )
         config = ObjectiveConfig(nll_weight=0)
-        loss = loss_of(self.log_probs, self.log_probs, self.advantages, self.mask, only_episodes, config)
-        assert loss.item() == pytest.approx((-3 + 1 - 4) / 6)
+        loss, statistics = policy_loss(log_probs, batch, denominators(batch.counts(), "per_level"), config)
+        loss.backward()
+        assert log_probs.grad is not None
+        assert log_probs.grad[0, 1].item() == pytest.approx(-1.5 / 4)
+        assert statistics.metrics()["corrected_fraction"] == 1
+        assert statistics.metrics()["limited_fraction"] == 0
 
-    def test_only_tokens_in_the_mask_have_a_gradient(self):
-        values = self.log_probs.clone().requires_grad_()
-        loss_of(values, self.log_probs, self.advantages, self.mask, self.is_step, CONFIG).backward()
-        assert values.grad is not None
-        assert values.grad[~self.mask].eq(0).all()
-        assert values.grad[self.mask].ne(0).all()
-
-
-@st.composite
-def batches(draw):
-    rows, length = draw(st.integers(1, 7)), draw(st.integers(2, 9))
-    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
-    mask = torch.rand(rows, length, generator=generator) < 0.6
-    mask[:, 1] = True
-    log_probs = -3 * torch.rand(rows, length, generator=generator, dtype=torch.float64)
-    old = log_probs + 0.5 * torch.randn(rows, length, generator=generator, dtype=torch.float64)
-    advantages = torch.randn(rows, generator=generator, dtype=torch.float64)
-    is_step = torch.rand(rows, generator=generator) < 0.4
-    cuts = sorted(draw(st.sets(st.integers(1, rows - 1), max_size=rows))) if rows > 1 else []
-    return log_probs, old, advantages, mask, is_step, [0, *cuts, rows]
-
-
-@given(batches(), st.sampled_from(["per_level", "shared"]))
-def test_gradients_do_not_depend_on_the_split_into_micro_batches(batch, mode):
-    log_probs, old, advantages, mask, is_step, cuts = batch
-    config = ObjectiveConfig(denominator=mode, step_weight=0.7, nll_weight=0.1)
-    divisors = counts_of(advantages, mask, is_step, config)
-    whole, split = (log_probs.clone().requires_grad_() for _ in range(2))
-    loss = loss_of(whole, old, advantages, mask, is_step, config)
-    loss.backward()
-    total = 0.0
-    for start, end in itertools.pairwise(cuts):
-        part = slice(start, end)
-        share = loss_of(split[part], old[part], advantages[part], mask[part], is_step[part], config, divisors)
-        share.backward()
-        total += share.item()
-    assert total == pytest.approx(loss.item(), abs=1e-12)
-    assert whole.grad is not None
-    assert split.grad is not None
-    torch.testing.assert_close(split.grad, whole.grad, rtol=1e-12, atol=1e-12)
-
-
-@given(batches())
-def test_the_joint_loss_is_the_equation(batch):
-    """Equations 4, 5 and 10, read token by token in plain Python."""
-    log_probs, old, advantages, mask, is_step, _ = batch
-    expected = 0.0
-    for level in (False, True):
-        policy, nll = [], []
-        for row in range(len(advantages)):
-            for token in range(mask.shape[1]):
-                if bool(is_step[row]) is not level or not mask[row, token]:
-                    continue
-                a = advantages[row].item()
-                rho = math.exp(log_probs[row, token].item() - old[row, token].item())
-                gain = min(rho * a, min(max(rho, 1 - 0.2), 1 + 0.28) * a)
-                policy.append(-max(gain, 3 * a) if a < 0 else -gain)
-                if a > 0:
-                    nll.append(-log_probs[row, token].item())
-        expected += (sum(policy) / len(policy) if policy else 0) + 0.01 * (sum(nll) / len(nll) if nll else 0)
-    assert loss_of(log_probs, old, advantages, mask, is_step, CONFIG).item() == pytest.approx(expected, abs=1e-9)
+    def test_without_proximal_log_probs_the_ratio_itself_makes_up_for_it(self):
+        batch = a_batch(stale=torch.ones(3, dtype=torch.bool), proximal_log_probs=None)
+        assert importance_weights(batch, OffPolicyConfig(when="always")).weights.eq(1).all()
 
 
 def test_supervised_sum_sees_only_the_mask():
@@ -268,15 +344,23 @@ def test_k3_estimates_the_divergence():
 
 class TestStatistics:
     mask = torch.tensor([[False, True, True], [False, True, False]])
-    behaviour = torch.full((2, 3), -1.0)
+    old = torch.full((2, 3), -1.0)
 
-    def of(self, rows: slice) -> PolicyStatistics:
+    def of(self, rows: slice, **options: object) -> PolicyStatistics:
         ratios = torch.tensor([[1.0, 1.5, 1.1], [1.0, 5.0, 1.0]])
-        log_probs = (self.behaviour + ratios.log())[rows]
-        advantages = torch.tensor([[1.0], [-1.0]])[rows]
-        old, mask = self.behaviour[rows], self.mask[rows]
-        terms = clipped_surrogate(log_probs, old, advantages, CONFIG)
-        return policy_statistics(terms, log_probs, old, old, old - 0.25, mask)
+        batch = PolicyBatch(
+            mask=self.mask[rows],
+            advantages=torch.tensor([1.0, -1.0])[rows],
+            levels=torch.zeros(2, dtype=torch.int64)[rows],
+            stale=torch.tensor([True, False])[rows],
+            behaviour_log_probs=self.old[rows] - 1,
+            proximal_log_probs=self.old[rows],
+            reference_log_probs=self.old[rows] + ratios[rows].log() + math.log(2),
+        )
+        config = ObjectiveConfig.model_validate(options)
+        entropies = torch.full((2, 3), 0.25)[rows]
+        log_probs = self.old[rows] + ratios[rows].log()
+        return policy_loss(log_probs, batch, denominators(batch.counts(), "per_level"), config, entropies)[1]
 
     def test_pencil_values(self):
         metrics = self.of(slice(None)).metrics()
@@ -284,21 +368,48 @@ class TestStatistics:
         assert (metrics["ratio_min"], metrics["ratio_max"]) == pytest.approx((1.1, 5.0))
         assert metrics["clip_fraction"] == pytest.approx(1 / 3)
         assert metrics["dual_clip_fraction"] == pytest.approx(1 / 3)
-        assert metrics["mismatch_max_abs"] == pytest.approx(0.25)
-        assert metrics["mismatch_kl"] == pytest.approx(math.exp(-0.25) - 1 + 0.25)
+        assert metrics["mismatch_max_abs"] == pytest.approx(1)
+        assert metrics["mismatch_kl"] == pytest.approx(math.e - 1 - 1, rel=1e-5)
         assert metrics["surprisal"] == pytest.approx(1 - math.log(1.5 * 1.1 * 5) / 3)
+        assert metrics["reference_kl"] == pytest.approx(2 - 1 - math.log(2), rel=1e-5)
+        assert metrics["entropy"] == 0.25
+
+    def test_the_correction_is_told_as_share_of_tokens(self):
+        metrics = self.of(slice(None)).metrics()
+        assert metrics["importance_mean"] == pytest.approx(math.e)
+        assert metrics["effective_samples"] == pytest.approx(1)
+        assert metrics["corrected_fraction"] == pytest.approx(2 / 3)
+        assert metrics["limited_fraction"] == pytest.approx(2 / 3)
+        assert self.of(slice(None), off_policy={"when": "never"}).metrics()["corrected_fraction"] == 0
+
+    def test_uneven_weights_leave_fewer_samples(self):
+        # Weights 1, 1, 4 of three tokens: (1 + 1 + 4)² / (3 · 18).
+        batch = a_batch(
+            mask=torch.tensor([[False, True, True, True]]),
+            advantages=torch.ones(1),
+            levels=torch.zeros(1, dtype=torch.int64),
+            stale=torch.zeros(1, dtype=torch.bool),
+            behaviour_log_probs=torch.tensor([[0.0, -0.5, -0.5, -0.5 - math.log(4)]]),
+            proximal_log_probs=torch.full((1, 4), -0.5),
+        )
+        _, statistics = policy_loss(torch.full((1, 4), -0.5), batch, denominators(batch.counts(), "shared"), CONFIG)
+        assert statistics.metrics()["effective_samples"] == pytest.approx(36 / 54)
 
     def test_merging_parts_gives_the_whole(self):
         merged = PolicyStatistics().merge(self.of(slice(0, 1))).merge(self.of(slice(1, 2)))
         assert merged.metrics() == pytest.approx(self.of(slice(None)).metrics())
 
+    def test_figures_of_what_was_not_computed_are_left_out(self):
+        batch = a_batch()
+        _, statistics = policy_loss(torch.full((3, 4), -0.5), batch, denominators(batch.counts(), "shared"), CONFIG)
+        assert not {"reference_kl", "entropy"} & set(statistics.metrics())
+
     def test_no_tokens_no_metrics(self):
         with pytest.raises(ValueError, match="no tokens"):
             PolicyStatistics().metrics()
 
-
-def test_level_sums_of_nothing_are_zero():
-    log_probs = torch.full((1, 2), -1.0)
-    terms = clipped_surrogate(log_probs, log_probs, torch.ones(1, 1), CONFIG)
-    sums = level_sums(terms, log_probs, torch.ones(1, 1), torch.zeros(1, 2, dtype=torch.bool))
-    assert sums == LevelSums(torch.zeros(()), torch.zeros(()))
+    def test_a_micro_batch_without_tokens_in_the_loss_adds_nothing(self):
+        batch = a_batch(mask=torch.zeros(3, 4, dtype=torch.bool))
+        loss, statistics = policy_loss(torch.full((3, 4), -0.5), batch, denominators(batch.counts(), "shared"), CONFIG)
+        assert loss.item() == 0
+        assert statistics == PolicyStatistics()

@@ -10,7 +10,7 @@ from thor_ray.config.loading import RecipeError, load_recipe, recipe_names, vali
 from thor_ray.config.policy import EngineConfig, PolicyConfig, SandboxConfig
 from thor_ray.config.problems import DecontaminationConfig, ProblemsConfig, ProblemSource
 from thor_ray.config.recipe import Recipe
-from thor_ray.config.reinforcement import FilterConfig, ObjectiveConfig, RLConfig
+from thor_ray.config.reinforcement import FilterConfig, ObjectiveConfig, OffPolicyConfig, RLConfig
 from thor_ray.config.section import Section
 from thor_ray.config.tirgen import TirgenConfig
 
@@ -23,6 +23,7 @@ __all__ = [
     "FilterConfig",
     "LearnerConfig",
     "ObjectiveConfig",
+    "OffPolicyConfig",
     "OptimizerConfig",
     "PolicyConfig",
     "ProblemSource",

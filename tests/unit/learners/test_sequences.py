@@ -87,7 +87,7 @@ def test_token_counts_are_per_level_and_tell_positives():
     group = Group("g", EPISODE, "p", (sampled(), sampled()))
     steps = Group("s", STEP, "p", (sampled(),))
     sequences = from_groups([SelectedGroup(group, (1.0, -1.0)), SelectedGroup(steps, (0.0,))])
-    assert token_counts(sequences) == {EPISODE: TokenCounts(10, 5), STEP: TokenCounts(5, 0)}
+    assert token_counts(sequences) == {EPISODE: TokenCounts(10, 5, 2), STEP: TokenCounts(5, 0, 1)}
 
 
 @pytest.mark.parametrize(
