@@ -1,7 +1,7 @@
 """Which trajectories and groups may train, and which failed steps are resampled (spec sections D.3, E.2, E.7).
 
 Every rule is a named predicate with a count of what it rejected, so that no trajectory disappears without a reason
-(invariant 6).
+(invariant 6). A rule of trajectories answers whether it *rejects*, looking at one trajectory alone.
 """
 
 import math
@@ -14,11 +14,15 @@ from typing import NamedTuple
 
 from thor_ray.config import FilterConfig
 from thor_ray.grading.extraction import extract_boxed
+from thor_ray.grading.repetition import has_degenerate_repetition
 from thor_ray.objectives import group_advantages
-from thor_ray.trajectory import Group, GroupKind, Trajectory
+from thor_ray.trajectory import FinishReason, Group, GroupKind, Trajectory
 
 Decode = Callable[[Sequence[int]], str]
-"""Token ids to text; only the boxed-tail rule reads text."""
+"""Token ids to text; only the rules on the box and on repetition read text."""
+
+Rule = Callable[[Trajectory], bool]
+"""Whether a trajectory is rejected."""
 
 
 class TrajectoryReject(StrEnum):
@@ -29,6 +33,8 @@ class TrajectoryReject(StrEnum):
     FAILED_CODE = "failed_code"
     SHORT_RESPONSE = "short_response"
     BOX_NOT_IN_TAIL = "box_not_in_tail"
+    REPETITION = "repetition"
+    VOID_TURN = "void_turn"
 
 
 class GroupReject(StrEnum):
@@ -101,30 +107,69 @@ def lacks_box_in_tail(trajectory: Trajectory, tail_tokens: int, decode: Decode) 
     return extract_boxed(decode(tail)) is None
 
 
-def reject_reason(
-    trajectory: Trajectory, kind: GroupKind, filters: FilterConfig, decode: Decode | None = None
-) -> TrajectoryReject | None:
-    """The first rule that rejects a trajectory, or ``None``.
+def is_repetitive(trajectory: Trajectory, decode: Decode) -> bool:
+    """The policy's own text, observations excluded, holds degenerate repetition (spec D.2, H.1)."""
+    spans = (span for span in trajectory.spans if span.kind.written_by_policy)
+    text = "".join(decode(trajectory.ids[span.start : span.end]) for span in spans)
+    return has_degenerate_repetition(text)
 
-    Apart from a missing reward, rules concern episodes only: a failed block is what the step level learns from.
+
+def has_void_turn(trajectory: Trajectory) -> bool:
+    """One of the policy's turns brought neither a program nor an answer (SimpleTIR, arXiv 2509.02479).
+
+    That is an empty program, or a last turn that ended, by the policy's will or by the token limit, without a box. A
+    turn that was ended for want of rounds asked for a program, and is not void.
+    """
+    if any(not step.code.strip() for step in trajectory.own_steps):
+        return True
+    if trajectory.answer is not None or trajectory.finish not in (FinishReason.ANSWERED, FinishReason.LENGTH):
+        return False
+    # A trajectory may reach its limit with an observation, before another turn began.
+    steps = trajectory.steps
+    began_turn = not steps or len(trajectory.ids) > (steps[-1].observation or steps[-1].action).end
+    return trajectory.finish is FinishReason.ANSWERED or began_turn
+
+
+def active_rules(
+    kind: GroupKind, filters: FilterConfig, decode: Decode | None = None
+) -> list[tuple[TrajectoryReject, Rule]]:
+    """The rules that trajectories of a group must pass, in order, each with the reason it gives.
+
+    Apart from a missing reward, rules concern episodes only: a failed block is what the step level learns from, and
+    a continuation ends with its program.
 
     Raises:
-        ValueError: ``filters.boxed_tail_tokens`` is on, and there is no ``decode``.
+        ValueError: a rule reads text, and there is no ``decode``.
     """
-    if has_no_reward(trajectory):
-        return TrajectoryReject.NO_REWARD
+    rules: list[tuple[TrajectoryReject, Rule]] = [(TrajectoryReject.NO_REWARD, has_no_reward)]
     if kind is GroupKind.STEP:
-        return None
-    if filters.failed_code and has_failed_code(trajectory):
-        return TrajectoryReject.FAILED_CODE
-    if is_short(trajectory, filters.min_response_tokens):
-        return TrajectoryReject.SHORT_RESPONSE
+        return rules
+    if filters.failed_code:
+        rules.append((TrajectoryReject.FAILED_CODE, has_failed_code))
+    if filters.min_response_tokens:
+        rules.append((TrajectoryReject.SHORT_RESPONSE, lambda each: is_short(each, filters.min_response_tokens)))
     if filters.boxed_tail_tokens:
-        if decode is None:
-            raise ValueError("rl.filters.boxed_tail_tokens needs a tokenizer to read the tail: pass decode")
-        if lacks_box_in_tail(trajectory, filters.boxed_tail_tokens, decode):
-            return TrajectoryReject.BOX_NOT_IN_TAIL
-    return None
+        read = _required(decode, "boxed_tail_tokens")
+        rules.append(
+            (TrajectoryReject.BOX_NOT_IN_TAIL, lambda each: lacks_box_in_tail(each, filters.boxed_tail_tokens, read))
+        )
+    if filters.repetition:
+        text_of = _required(decode, "repetition")
+        rules.append((TrajectoryReject.REPETITION, lambda each: is_repetitive(each, text_of)))
+    if filters.void_turns:
+        rules.append((TrajectoryReject.VOID_TURN, has_void_turn))
+    return rules
+
+
+def _required(decode: Decode | None, option: str) -> Decode:
+    if decode is None:
+        raise ValueError(f"rl.filters.{option} needs a tokenizer to read the text: pass decode")
+    return decode
+
+
+def reject_reason(trajectory: Trajectory, rules: Iterable[tuple[TrajectoryReject, Rule]]) -> TrajectoryReject | None:
+    """The first rule that rejects a trajectory, or ``None``."""
+    return next((reason for reason, rejects in rules if rejects(trajectory)), None)
 
 
 def too_few_survive(survivors: int, group_size: int, min_survivors: float) -> bool:
@@ -137,35 +182,70 @@ def has_zero_variance(rewards: Sequence[float]) -> bool:
     return len(rewards) > 1 and min(rewards) == max(rewards)
 
 
-def select_groups(groups: Iterable[Group], filters: FilterConfig, decode: Decode | None = None) -> Selection:
+def select_groups(
+    groups: Iterable[Group],
+    filters: FilterConfig,
+    decode: Decode | None = None,
+    *,
+    divide_by_deviation: bool = True,
+) -> Selection:
     """Filters trajectories, then groups, and computes the advantages of what is left (spec D.3, E.4).
 
     Args:
         groups: Episode and step groups as sampled; ``len(group.trajectories)`` is G.
         filters: Rules.
-        decode: Needed if ``filters.boxed_tail_tokens`` is on.
+        decode: Needed if a rule reads text.
+        divide_by_deviation: As in ``group_advantages``.
+
+    Raises:
+        ValueError: a rule reads text, and there is no ``decode``.
     """
+    rules = {kind: active_rules(kind, filters, decode) for kind in GroupKind}
     kept: list[SelectedGroup] = []
     dropped: list[Group] = []
     rejected: dict[str, TrajectoryReject] = {}
     group_rejects: Counter[GroupReject] = Counter()
     for group in groups:
         for trajectory in group.trajectories:
-            if (reason := reject_reason(trajectory, group.kind, filters, decode)) is not None:
+            if (reason := reject_reason(trajectory, rules[group.kind])) is not None:
                 rejected[trajectory.id] = reason
         survivors = tuple(trajectory for trajectory in group.trajectories if trajectory.id not in rejected)
         rewards = [trajectory.reward for trajectory in survivors if trajectory.reward is not None]
-        if too_few_survive(len(survivors), len(group.trajectories), filters.min_survivors):
-            reject = GroupReject.TOO_FEW_SURVIVORS
-        elif has_zero_variance(rewards):
-            reject = GroupReject.ZERO_VARIANCE
+        if (reject := group_reject_reason(rewards, len(group.trajectories), filters)) is not None:
+            group_rejects[reject] += 1
+            dropped.append(replace(group, dropped=reject.value))
         else:
-            advantages = tuple(group_advantages(rewards).tolist())
+            advantages = tuple(group_advantages(rewards, divide_by_deviation=divide_by_deviation).tolist())
             kept.append(SelectedGroup(replace(group, trajectories=survivors), advantages))
-            continue
-        group_rejects[reject] += 1
-        dropped.append(replace(group, dropped=reject.value))
     return Selection(tuple(kept), tuple(dropped), rejected, group_rejects)
+
+
+def group_reject_reason(rewards: Sequence[float], group_size: int, filters: FilterConfig) -> GroupReject | None:
+    """The first rule that rejects a group with these rewards of survivors, or ``None``."""
+    if too_few_survive(len(rewards), group_size, filters.min_survivors):
+        return GroupReject.TOO_FEW_SURVIVORS
+    if filters.zero_variance and has_zero_variance(rewards):
+        return GroupReject.ZERO_VARIANCE
+    return None
+
+
+def reward_missing_actions(groups: Iterable[Group], reward: float | None) -> list[Group]:
+    """Step groups in which continuations that ran no program have ``reward`` (spec E.4 [N]).
+
+    Those that *we* ended are left without one (invariant 4). ``None`` changes nothing, so that they are excluded.
+    """
+    return [
+        replace(
+            group,
+            trajectories=tuple(
+                each.with_reward(reward) if not each.own_steps and each.finish is not FinishReason.ABORTED else each
+                for each in group.trajectories
+            ),
+        )
+        if group.kind is GroupKind.STEP
+        else group
+        for group in groups
+    ]
 
 
 def failed_steps(trajectories: Iterable[Trajectory]) -> list[FailedStep]:

@@ -9,15 +9,21 @@ from hypothesis import strategies as st
 
 from thor_ray.config import FilterConfig
 from thor_ray.selection import (
+    Decode,
     GroupReject,
     TrajectoryReject,
+    active_rules,
     choose_failed_steps,
     failed_steps,
+    group_reject_reason,
     has_failed_code,
+    has_void_turn,
     has_zero_variance,
+    is_repetitive,
     is_short,
     lacks_box_in_tail,
     reject_reason,
+    reward_missing_actions,
     select_groups,
     too_few_survive,
 )
@@ -57,6 +63,12 @@ def trajectory(
         builder.close_step(action, seen, "print(1)", ExecutionResult(status, ""))
     builder.append_sampled(SpanKind.ANSWER, [9] * answer, [-0.1] * answer, 0)
     return builder.finish(FinishReason.ANSWERED, reward=reward)
+
+
+def rejected_as(
+    member: Trajectory, kind: GroupKind = GroupKind.EPISODE, filters: FilterConfig = RULES, decode: Decode | None = None
+) -> TrajectoryReject | None:
+    return reject_reason(member, active_rules(kind, filters, decode))
 
 
 def group(*members: Trajectory, kind: GroupKind = GroupKind.EPISODE, uid: str = "g") -> Group:
@@ -102,19 +114,104 @@ class TestTrajectoryRules:
     def test_an_empty_box_does_not_count(self):
         assert lacks_box_in_tail(trajectory(), 7, lambda _: r"\boxed{ }")
 
-    def test_the_box_rule_without_a_tokenizer_is_refused(self):
-        with pytest.raises(ValueError, match="boxed_tail_tokens"):
-            reject_reason(trajectory(), GroupKind.EPISODE, FilterConfig(boxed_tail_tokens=100))
+    @pytest.mark.parametrize(
+        ("rule", "said"), [({"boxed_tail_tokens": 100}, "boxed_tail_tokens"), ({"repetition": True}, "repetition")]
+    )
+    def test_rules_that_read_text_are_refused_without_a_tokenizer(self, rule, said):
+        with pytest.raises(ValueError, match=said):
+            select_groups([], FilterConfig(**rule))
+
+    def test_repetition_of_the_policy_is_rejected(self):
+        assert is_repetitive(trajectory(), lambda _: "so " * 40)
+        assert not is_repetitive(trajectory(), lambda _: "so it is seven")
+
+    def test_repetition_in_an_observation_is_not_the_policys(self):
+        looping_tool = {1: "", 2: "think", 3: "code", 4: "ha " * 100, 9: "7"}
+        assert not is_repetitive(trajectory(OK), lambda ids: "".join(looping_tool[token] for token in ids))
+
+    def test_repetition_across_the_policys_spans_is_seen(self):
+        pieces = {1: "", 2: "0123456789" * 3, 3: "0123456789" * 3, 4: "seen", 9: "7"}
+        looping = trajectory(*[OK] * 8)
+        assert is_repetitive(looping, lambda ids: "".join(pieces[token] for token in ids))
 
     @pytest.mark.parametrize("kind", GroupKind)
     def test_without_a_reward_nothing_trains(self, kind):
-        assert reject_reason(trajectory(OK, reward=None), kind, RULES) is TrajectoryReject.NO_REWARD
+        assert rejected_as(trajectory(OK, reward=None), kind) is TrajectoryReject.NO_REWARD
 
     def test_failed_code_trains_at_the_step_level_and_where_the_rule_is_off(self):
         failed = trajectory(FAILED, reward=0.0)
-        assert reject_reason(failed, GroupKind.EPISODE, RULES) is TrajectoryReject.FAILED_CODE
-        assert reject_reason(failed, GroupKind.STEP, RULES) is None
-        assert reject_reason(failed, GroupKind.EPISODE, FilterConfig(failed_code=False)) is None
+        assert rejected_as(failed) is TrajectoryReject.FAILED_CODE
+        assert rejected_as(failed, GroupKind.STEP) is None
+        assert rejected_as(failed, filters=FilterConfig(failed_code=False)) is None
+
+    def test_every_rule_can_be_switched_on_by_itself(self):
+        off = {"failed_code": False}
+        failed, empty = trajectory(FAILED, answer=1), "nothing boxed"
+        rules = {
+            TrajectoryReject.FAILED_CODE: FilterConfig(),
+            TrajectoryReject.SHORT_RESPONSE: FilterConfig(**off, min_response_tokens=50),
+            TrajectoryReject.BOX_NOT_IN_TAIL: FilterConfig(**off, boxed_tail_tokens=5),
+            TrajectoryReject.VOID_TURN: FilterConfig(**off, void_turns=True),
+        }
+        assert rejected_as(failed, filters=FilterConfig(**off)) is None
+        for reason, filters in rules.items():
+            assert rejected_as(failed, filters=filters, decode=lambda _: empty) is reason
+        repetitive = FilterConfig(**off, repetition=True)
+        assert rejected_as(failed, filters=repetitive, decode=lambda _: "so " * 40) is TrajectoryReject.REPETITION
+
+    def test_the_first_rule_gives_the_reason(self):
+        filters = FilterConfig(min_response_tokens=50, void_turns=True)
+        assert rejected_as(trajectory(FAILED), filters=filters) is TrajectoryReject.FAILED_CODE
+        assert rejected_as(trajectory(OK), filters=filters) is TrajectoryReject.SHORT_RESPONSE
+
+
+class TestVoidTurns:
+    """A turn is void that brought neither a program nor an answer."""
+
+    def ended(
+        self, finish: FinishReason, *, box: str | None = None, code: str | None = None, thoughts: int = 2
+    ) -> Trajectory:
+        """At most one step, whose program is ``code``, then a thought of ``thoughts`` tokens."""
+        builder = TrajectoryBuilder("t", "p", [1] * 5)
+        if code is not None:
+            action = builder.append_sampled(SpanKind.ACTION, [3], [-0.1], 0)
+            builder.close_step(action, builder.append_written(SpanKind.OBSERVATION, [4]), code, ExecutionResult(OK, ""))
+        if thoughts:
+            builder.append_sampled(SpanKind.THOUGHT, [2] * thoughts, [-0.1] * thoughts, 0)
+        return builder.finish(finish, answer=box)
+
+    @pytest.mark.parametrize(
+        ("finish", "box", "code", "thoughts", "void"),
+        [
+            (FinishReason.ANSWERED, "7", None, 2, False),
+            (FinishReason.ANSWERED, None, None, 2, True),  # talk alone
+            (FinishReason.ANSWERED, None, None, 0, True),  # an end at once
+            (FinishReason.ANSWERED, None, "print(1)", 2, True),  # code, then talk alone
+            (FinishReason.ANSWERED, None, "print(1)", 0, True),  # code, then an end at once
+            (FinishReason.ANSWERED, "7", "print(1)", 2, False),
+            (FinishReason.ANSWERED, "7", " \n", 2, True),  # an empty program
+            (FinishReason.LENGTH, None, None, 2, True),  # cut off
+            (FinishReason.LENGTH, None, "print(1)", 0, False),  # the observation filled the context
+            (FinishReason.LENGTH, "7", None, 2, False),
+            (FinishReason.ROUNDS_EXHAUSTED, None, "print(1)", 2, False),  # asked for a program
+            (FinishReason.FAILED_CODE_STOP, None, "print(1)", 0, False),
+        ],
+    )
+    def test_table(self, finish, box, code, thoughts, void):
+        assert has_void_turn(self.ended(finish, box=box, code=code, thoughts=thoughts)) is void
+
+    def test_an_inherited_empty_program_is_not_held_against_a_branch(self):
+        with_failure = TrajectoryBuilder("t", "p", [1] * 5)
+        for code in (" ", "print(1)"):
+            with_failure.append_sampled(SpanKind.THOUGHT, [2, 2], [-0.1, -0.1], 0)
+            action = with_failure.append_sampled(SpanKind.ACTION, [3], [-0.1], 0)
+            seen = with_failure.append_written(SpanKind.OBSERVATION, [4])
+            with_failure.close_step(action, seen, code, ExecutionResult(OK, ""))
+        parent = with_failure.finish(FinishReason.ANSWERED, answer="7")
+        branch = TrajectoryBuilder.branch("b", parent, 1, parent.steps[1].thought.end)
+        branch.append_sampled(SpanKind.ANSWER, [9], [-0.1], 0)
+        assert has_void_turn(parent)
+        assert not has_void_turn(branch.finish(FinishReason.ANSWERED, answer="7"))
 
 
 class TestGroupRules:
@@ -131,6 +228,20 @@ class TestGroupRules:
     def test_zero_variance(self, rewards, zero):
         assert has_zero_variance(rewards) is zero
 
+    @pytest.mark.parametrize(
+        ("rewards", "size", "filters", "reason"),
+        [
+            ([1.0, 0.0], 4, FilterConfig(), None),
+            ([1.0], 4, FilterConfig(), GroupReject.TOO_FEW_SURVIVORS),
+            ([1.0, 1.0], 4, FilterConfig(), GroupReject.ZERO_VARIANCE),
+            ([1.0, 1.0], 4, FilterConfig(zero_variance=False), None),
+            ([1.0], 4, FilterConfig(min_survivors=0), None),
+            ([], 4, FilterConfig(min_survivors=0, zero_variance=False), GroupReject.TOO_FEW_SURVIVORS),
+        ],
+    )
+    def test_reasons(self, rewards, size, filters, reason):
+        assert group_reject_reason(rewards, size, filters) is reason
+
 
 class TestSelectGroups:
     def test_survivors_get_the_advantages_of_survivors(self):
@@ -141,6 +252,16 @@ class TestSelectGroups:
         assert kept.advantages == pytest.approx((math.sqrt(0.5), -math.sqrt(0.5)), rel=1e-5)
         assert selection.trajectory_rejects == {TrajectoryReject.FAILED_CODE: 1}
         assert not selection.dropped
+
+    def test_dr_grpo_leaves_the_deviation_out(self):
+        members = [trajectory(reward=reward) for reward in (1.0, 0.0, 0.0, 0.0)]
+        (kept,) = select_groups([group(*members)], RULES, divide_by_deviation=False).kept
+        assert kept.advantages == (0.75, -0.25, -0.25, -0.25)
+
+    def test_groups_without_variance_may_stay_and_teach_nothing(self):
+        members = [trajectory(reward=1.0), trajectory(reward=1.0)]
+        (kept,) = select_groups([group(*members)], FilterConfig(zero_variance=False)).kept
+        assert kept.advantages == (0, 0)
 
     def test_dropped_groups_stay_whole_and_say_why(self):
         few = group(trajectory(FAILED), trajectory(FAILED), trajectory(OK), uid="few")
@@ -184,6 +305,35 @@ class TestSelectGroups:
             assert len(kept.advantages) == len(kept.group.trajectories)
             if len(kept.advantages) > 1:
                 assert sum(kept.advantages) == pytest.approx(0, abs=1e-5)
+
+
+class TestMissingActions:
+    def step_group(self) -> Group:
+        parent = trajectory(FAILED)
+        talked, lost = (
+            TrajectoryBuilder.branch(name, parent, 0, parent.steps[0].thought.end) for name in ("talked", "lost")
+        )
+        talked.append_sampled(SpanKind.ANSWER, [9], [-0.1], 0)
+        return group(
+            trajectory(OK, reward=1.0),
+            trajectory(INFRA, reward=None),
+            talked.finish(FinishReason.ANSWERED),
+            lost.finish(FinishReason.ABORTED),
+            kind=GroupKind.STEP,
+        )
+
+    def rewards(self, groups: list[Group]) -> list[float | None]:
+        return [member.reward for each in groups for member in each.trajectories]
+
+    def test_only_what_the_policy_left_out_is_rewarded(self):
+        assert self.rewards(reward_missing_actions([self.step_group()], 0.0)) == [1.0, None, 0.0, None]
+
+    def test_without_a_reward_they_stay_excluded(self):
+        assert self.rewards(reward_missing_actions([self.step_group()], None)) == [1.0, None, None, None]
+
+    def test_episodes_are_left_alone(self):
+        episodes = [group(trajectory(reward=None))]
+        assert reward_missing_actions(episodes, -1.0) == episodes
 
 
 class TestFailedSteps:

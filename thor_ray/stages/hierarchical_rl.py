@@ -19,7 +19,15 @@ from thor_ray.metrics import round_metrics
 from thor_ray.problems import Problem
 from thor_ray.records import Learned, Stage
 from thor_ray.runlog import RunLog
-from thor_ray.selection import SelectedGroup, Selection, choose_failed_steps, select_groups
+from thor_ray.selection import (
+    GroupReject,
+    SelectedGroup,
+    Selection,
+    TrajectoryReject,
+    choose_failed_steps,
+    reward_missing_actions,
+    select_groups,
+)
 from thor_ray.stages.evaluate import evaluate
 from thor_ray.stages.problem_sets import ProblemSets, problem_batches
 from thor_ray.stages.workers import Workers
@@ -67,7 +75,12 @@ def hierarchical_rl(workers: Workers, problems: ProblemSets, recipe: Recipe, log
         episodes = sample_episodes(workers, batch, recipe, index)
         steps = resample_failed_steps(workers, episodes, recipe, index)
         sampling_seconds = time.monotonic() - started
-        selection = select_groups([*episodes, *steps], config.filters, workers.codec.decode)
+        selection = select_groups(
+            [*episodes, *steps],
+            config.filters,
+            workers.codec.decode,
+            divide_by_deviation=config.objective.normalise_advantages,
+        )
         updates = [
             learners.update(minibatch)
             for minibatch in minibatches(workers, selection.kept, config.updates_per_round, recipe.seed + index)
@@ -91,16 +104,19 @@ def sample_episodes(workers: Workers, batch: Sequence[Problem], recipe: Recipe, 
 
 
 def resample_failed_steps(workers: Workers, episodes: Sequence[Group], recipe: Recipe, round_index: int) -> list[Group]:
-    """G continuations of failed steps' prefixes, rewarded 1 for code that runs (spec E)."""
+    """G continuations of failed steps' prefixes, rewarded 1 for code that runs (spec E).
+
+    There are never more of these groups than of episodes, since early in training most code fails (spec E.1).
+    """
     config = recipe.rl
     if not config.step_level:
         return []
     failures = choose_failed_steps(
         (trajectory for group in episodes for trajectory in group.trajectories),
-        config.step_groups_per_round,
+        min(config.step_groups_per_round, len(episodes)),
         derive_seed(recipe.seed, "failed steps", round_index),
     )
-    return workers.fleet.step_groups(
+    groups = workers.fleet.step_groups(
         failures,
         [f"rl{round_index}/s{index}" for index in range(len(failures))],
         suffix_tokens=config.suffix_tokens,
@@ -108,6 +124,7 @@ def resample_failed_steps(workers: Workers, episodes: Sequence[Group], recipe: R
         settings=RolloutSettings.for_training(recipe),
         seed=recipe.seed,
     )
+    return reward_missing_actions(groups, config.no_action_reward)
 
 
 def minibatches(
@@ -140,7 +157,8 @@ def record(log: RunLog, outcome: Round, batch: Sequence[Problem]) -> dict[str, A
     log.record_groups(groups, Stage.RL, outcome.index, gold_answers=gold, learned=learned)
     metrics = round_metrics(groups, outcome.sampling_seconds) | {
         "sampling_seconds": outcome.sampling_seconds,
-        **{f"rejected/{reason}": count for reason, count in selection.trajectory_rejects.items()},
+        **{f"rejected/{reason}": selection.trajectory_rejects[reason] for reason in TrajectoryReject},
+        **{f"dropped/{reason}": selection.group_rejects[reason] for reason in GroupReject},
         **mean_metrics(outcome.updates),
     }
     log.record_metrics(Stage.RL, outcome.index, metrics)
