@@ -12,7 +12,18 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from thor_ray.cli import configuration, evaluation, grading, inspection, problems, runs, sandboxing, solving, tiny
+from thor_ray.cli import (
+    coding,
+    configuration,
+    evaluation,
+    grading,
+    inspection,
+    problems,
+    runs,
+    sandboxing,
+    solving,
+    tiny,
+)
 from thor_ray.errors import UserError, WorkerError
 
 FAILED = 1
@@ -40,6 +51,7 @@ app.command()(inspection.version)
 app.add_typer(evaluation.app, name="eval")
 app.add_typer(configuration.app, name="config")
 app.add_typer(problems.app, name="problems")
+app.add_typer(coding.app, name="code")
 app.add_typer(tiny.app, name="tiny")
 app.add_typer(sandboxing.app, name="sandbox")
 

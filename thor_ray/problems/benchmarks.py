@@ -96,14 +96,19 @@ def problem_file(benchmark: Benchmark, data_dir: Path | None = None) -> Path:
     path = find_file(benchmark, data_dir)
     if path is not None:
         return path
+    raise missing_file(benchmark, data_dir)
+
+
+def missing_file(benchmark: Benchmark, data_dir: Path | None = None) -> ProblemFileError:
+    """What to say where ``find_file`` finds none: where it was looked for, and how to name the right folder."""
     directory = data_directory(data_dir)
     if directory is None:
-        raise ProblemFileError(
+        return ProblemFileError(
             f"no file of benchmark {benchmark.name} is known: name the folder that holds "
             f"{' or '.join(benchmark.file_names)} with --data-dir or {DATA_VARIABLE}; its origin: {benchmark.origin}"
         )
     tried = ", ".join(str(path) for path in _candidates(benchmark, directory))
-    raise ProblemFileError(
+    return ProblemFileError(
         f"no file of benchmark {benchmark.name} in {directory}: tried {tried}; its origin: {benchmark.origin}"
     )
 

@@ -50,7 +50,7 @@ def json_rows(path: Path) -> Iterator[Row]:
     Raises:
         ProblemFileError: the file is missing, cannot be read, or is not UTF-8 text.
     """
-    for number, line in enumerate(_read_text(path).split("\n"), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
             yield Row(number, parse_line(line))
 
@@ -102,7 +102,12 @@ def require_library(name: str, purpose: str) -> Any:
         ) from error
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """All of a text file, ``.gz`` compressed or not.
+
+    Raises:
+        ProblemFileError: the file is missing, cannot be read, or is not UTF-8 text.
+    """
     try:
         data = path.read_bytes()
         return (gzip.decompress(data) if path.suffix == GZIP_SUFFIX else data).decode("utf-8-sig")
