@@ -28,7 +28,9 @@ class OffPolicyConfig(Section):
 
     @model_validator(mode="after")
     def _nothing_without_effect(self) -> Self:
-        idle = sorted(self.model_fields_set - {"when"})
+        fields = type(self).model_fields
+        # A resolved recipe states its defaults, so these must be let through.
+        idle = sorted(name for name in fields if name != "when" and getattr(self, name) != fields[name].default)
         if self.when == "never" and idle:
             raise ValueError(f"off_policy.when: never leaves {', '.join(idle)} without effect: remove it")
         if self.mode == "truncate" and self.lower > 0:
