@@ -64,9 +64,11 @@ def packed_attention(
 def _flash(query: Tensor, key: Tensor, value: Tensor, starts: Tensor, longest: int, scaling: float | None) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
-    rows = (tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value))
+    q, k, v = (tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value))
     causal = (-1, 0)
-    attended = varlen_attn(*rows, starts, starts, longest, longest, scale=scaling, window_size=causal, enable_gqa=True)
+    attended = varlen_attn(
+        q, k, v, starts, starts, longest, longest, scale=scaling, window_size=causal, enable_gqa=True
+    )
     assert isinstance(attended, Tensor), "no auxiliary outputs were asked for"
     return attended.unsqueeze(0)
 
@@ -74,7 +76,9 @@ def _flash(query: Tensor, key: Tensor, value: Tensor, starts: Tensor, longest: i
 def _sequence_by_sequence(query: Tensor, key: Tensor, value: Tensor, starts: Tensor, scaling: float | None) -> Tensor:
     lengths = starts.diff().tolist()
     parts = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
-    attended = [scaled_dot_product_attention(*part, is_causal=True, scale=scaling, enable_gqa=True) for part in parts]
+    attended = [
+        scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, enable_gqa=True) for q, k, v in parts
+    ]
     return torch.cat(attended, dim=2).transpose(1, 2)
 
 

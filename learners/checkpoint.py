@@ -1,36 +1,64 @@
-"""Checkpoints to go on from, and exports to use elsewhere."""
+"""Checkpoints to go on from: sharded, whole or absent, and telling of themselves what they are.
 
+::
+
+    <checkpoint>/
+        learner.json             what the checkpoint is, and size and SHA-256 of every other file
+        engine/                  DeepSpeed's shards of weights and optimizer
+        random-rank-00000.pt     states of a rank's random number generators
+
+A checkpoint is written beside its place and moved there once all of it is on the disk. Whoever reads one first
+compares its files with what ``learner.json`` says, so that a damaged checkpoint is never loaded in part.
+"""
+
+import hashlib
 import json
+import os
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
-from learners import zero
+from thor_ray.errors import UserError
 
 STATE_FILE: Final = "learner.json"
-FORMAT: Final = 1
-_TAG: Final = "engine"
-_NOT_COPIED: Final = ("config.json", "*.safetensors", "*.bin", "*.index.json", "*.pt", "*.pth", "*.md", ".*")
-"""What an export writes itself, or what does not describe the new weights."""
+FORMAT: Final = 2
+PARTIAL_SUFFIX: Final = ".partial"
+"""Of a checkpoint that is being written, or whose writer was killed."""
+
+ENGINE_TAG: Final = "engine"
 
 
-class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be used here. The message says why and what to do."""
+class CheckpointError(UserError):
+    """A checkpoint that cannot be used here."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileFact:
+    """What a file of a checkpoint must look like."""
+
+    nbytes: int
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointState:
-    """What a checkpoint holds besides weights and optimizer.
+    """What a checkpoint holds besides weights, optimizer and random states.
 
     Attributes:
         version: Of the weights that were published last.
-        updates: Optimizer steps that the current stage has taken.
-        ranks: Number of ranks that wrote it; optimizer shards fit only the same number.
+        updates: Optimizer steps that the current stage has taken, which is where its schedule stands.
+        ranks: Number of ranks that wrote it.
         zero_stage: Of the ranks that wrote it.
         dtype: Of the weights.
+        policy: Fingerprint of the policy's architecture: names and shapes of its parameters.
+        settings: Fingerprint of what else decides the stage: objective, optimizer, schedule, temperature.
+        trained_groups: Uids of the groups that the stage has trained on.
+        progress: Where the loop around the learner stands, in its own words, e.g. ``rounds``.
+        files: All other files by their path within the checkpoint.
         format: Layout of the directory.
     """
 
@@ -39,97 +67,185 @@ class CheckpointState:
     ranks: int
     zero_stage: int
     dtype: str
+    policy: str = ""
+    settings: str = ""
+    trained_groups: tuple[str, ...] = ()
+    progress: Mapping[str, int] = field(default_factory=dict)
+    files: Mapping[str, FileFact] = field(default_factory=dict)
     format: int = FORMAT
+
+
+def fingerprint(*facts: object) -> str:
+    """A short name for facts; the same for the same facts on every machine.
+
+    Args:
+        facts: Plain JSON values.
+    """
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def save(engine: Any, path: Path, state: CheckpointState) -> None:
     """Writes a checkpoint; ``path`` appears only when it is complete. All ranks call it together.
 
-    A checkpoint that stood there before is replaced.
+    A checkpoint that stood there before is replaced. The directory must lie on storage that all ranks share.
     """
-    partial = path.with_name(path.name + ".partial")
-    if engine.global_rank == 0:
+    rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    if rank == 0:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     torch.distributed.barrier()
-    engine.save_checkpoint(str(partial), tag=_TAG)
+    engine.save_checkpoint(str(partial), tag=ENGINE_TAG, save_latest=False)
+    torch.save(_random_states(), partial / _random_file(rank))
     torch.distributed.barrier()
-    if engine.global_rank == 0:
-        (partial / STATE_FILE).write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
-        _replace(partial, path)
+    # Each rank reads back its share of the files, since hashing takes as long as writing.
+    paths = sorted(file for file in partial.rglob("*") if file.is_file())
+    shares: list[Any] = [None] * ranks
+    torch.distributed.all_gather_object(
+        shares, {str(file.relative_to(partial)): _settle(file) for file in paths[rank::ranks]}
+    )
+    if rank == 0:
+        files = {name: fact for share in shares for name, fact in share.items()}
+        _write_state(partial, replace(state, files=dict(sorted(files.items()))))
+        put_in_place(partial, path)
     torch.distributed.barrier()
+
+
+def load(engine: Any, path: Path) -> CheckpointState:
+    """Reads a checkpoint into an engine of the same shape. All ranks call it together, after ``verify``.
+
+    Raises:
+        CheckpointError: DeepSpeed cannot make sense of it.
+    """
+    loaded, _ = engine.load_checkpoint(str(path), tag=ENGINE_TAG)
+    if loaded is None:
+        raise CheckpointError(f"{path} is incomplete: DeepSpeed finds no shards in it")
+    random_file = path / _random_file(torch.distributed.get_rank())
+    if random_file.is_file():  # There are as many as ranks that wrote it.
+        _restore_random_states(torch.load(random_file, weights_only=True))
+    return read_state(path)
 
 
 def read_state(path: Path) -> CheckpointState:
     """What a checkpoint says of itself.
 
     Raises:
-        CheckpointError: there is none, it is damaged, or another program wrote it.
+        CheckpointError: there is none, its ``learner.json`` is damaged, or another program wrote it.
     """
+    file = path / STATE_FILE
     try:
-        fields = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        fields = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(f"{path} is not a checkpoint of the learner: it has no {STATE_FILE}") from None
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{path / STATE_FILE} is damaged: {error}") from error
+    except ValueError as error:
+        raise CheckpointError(f"{file} is damaged: {error}") from error
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:
         raise CheckpointError(f"{path} has a layout that this version cannot read; it reads layout {FORMAT}")
     try:
-        return CheckpointState(**fields)
-    except TypeError as error:
-        raise CheckpointError(f"{path / STATE_FILE} is damaged: {error}") from error
+        facts = {name: FileFact(**fact) for name, fact in fields.pop("files").items()}
+        return CheckpointState(**{**fields, "trained_groups": tuple(fields["trained_groups"]), "files": facts})
+    except (TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{file} is damaged: {error!r}") from error
 
 
-def refuse_misfit(path: Path, state: CheckpointState, *, ranks: int, zero_stage: int, dtype: str) -> None:
-    """Raises ``CheckpointError`` if a checkpoint's shards do not fit this group of ranks."""
-    for name, stored, wanted in (
-        ("learner.ranks", state.ranks, ranks),
-        ("learner.zero_stage", state.zero_stage, zero_stage),
-        ("policy.dtype", state.dtype, dtype),
-    ):
-        if stored != wanted:
-            raise CheckpointError(f"{path} was written with {name}: {stored}, and cannot be loaded with {wanted}")
-
-
-def load(engine: Any, path: Path) -> CheckpointState:
-    """Reads a checkpoint into an engine of the same shape. All ranks call it together.
+def verify(path: Path) -> CheckpointState:
+    """What a checkpoint says of itself, once every file of it is found whole.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: as ``read_state``; or a file is missing, cut off or changed.
     """
     state = read_state(path)
-    loaded, _ = engine.load_checkpoint(str(path), tag=_TAG)
-    if loaded is None:
-        raise CheckpointError(f"{path} is incomplete: DeepSpeed finds no shards in it")
+    for name, fact in state.files.items():
+        file = path / name
+        if not file.is_file():
+            raise CheckpointError(f"{path} is damaged: {name} is missing")
+        if (size := file.stat().st_size) != fact.nbytes:
+            raise CheckpointError(f"{path} is damaged: {name} has {size} bytes instead of {fact.nbytes}")
+        if _sha256(file) != fact.sha256:
+            raise CheckpointError(f"{path} is damaged: the contents of {name} have changed since it was written")
     return state
 
 
-def export(engine: Any, path: Path, source: Path) -> None:
-    """Writes a Hugging Face directory: config, safetensors, and the tokenizer byte for byte. All ranks take part.
+def refuse_misfit(
+    path: Path, state: CheckpointState, *, ranks: int, zero_stage: int, dtype: str, policy: str, settings: str
+) -> None:
+    """Refuses what cannot be loaded here, or would go on with something else than it stopped.
 
-    Args:
-        engine: Holds the weights.
-        path: New directory, or one that an earlier export wrote.
-        source: Model directory that training started from; the tokenizer comes from there.
+    Raises:
+        CheckpointError: says what does not fit.
     """
-    policy = engine.module.policy
-    if engine.global_rank != 0:
-        for _ in zero.full_parameters(policy):
-            pass
-        return
-    weights = {name: parameter.to("cpu", copy=True) for name, parameter in zero.full_parameters(policy)}
-    partial = path.with_name(path.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(source, partial, ignore=shutil.ignore_patterns(*_NOT_COPIED))
-    policy.save_pretrained(partial, state_dict=weights)
-    _replace(partial, path)
+    if state.policy != policy:
+        raise CheckpointError(
+            f"{path} belongs to another policy: its parameters have other names or shapes than the one given here",
+            "give the policy.model that the checkpoint was trained from",
+        )
+    for name, stored, wanted in (
+        ("policy.dtype", state.dtype, dtype),
+        ("learner.ranks", state.ranks, ranks),
+        ("learner.zero_stage", state.zero_stage, zero_stage),
+    ):
+        if stored != wanted:
+            raise CheckpointError(
+                f"{path} was written with {name}: {stored}, and cannot be loaded with {wanted}", f"set {name}: {stored}"
+            )
+    if state.settings != settings:
+        raise CheckpointError(
+            f"{path} was written under another objective, optimizer, schedule or temperature than is set here",
+            "go on with the settings that the checkpoint was written under, or begin the stage anew",
+        )
 
 
-def _replace(new: Path, path: Path) -> None:
-    """Puts a complete directory in the place of an old one, of which nothing is lost before the new one stands."""
+def put_in_place(new: Path, path: Path) -> None:
+    """Moves a directory that is complete to its place, in which an older one may stand, once it is on the disk.
+
+    At no moment is neither of them whole: what stood there first makes way as ``<name>.old``.
+    """
+    _synchronise(new)
     old = path.with_name(path.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():
         path.replace(old)
     new.replace(path)
+    _synchronise(path.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_state(path: Path, state: CheckpointState) -> None:
+    with (path / STATE_FILE).open("w", encoding="utf-8") as file:
+        json.dump(asdict(state), file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _settle(path: Path) -> FileFact:
+    """Waits until a file is on the disk, and says what it then is."""
+    _synchronise(path)
+    return FileFact(path.stat().st_size, _sha256(path))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _synchronise(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _random_file(rank: int) -> str:
+    return f"random-rank-{rank:05d}.pt"
+
+
+def _random_states() -> dict[str, torch.Tensor]:
+    cuda = {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {}
+    return {"cpu": torch.get_rng_state(), **cuda}
+
+
+def _restore_random_states(states: Mapping[str, torch.Tensor]) -> None:
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])

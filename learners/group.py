@@ -1,8 +1,7 @@
 """The learner as the top loops see it: R DeepSpeed ranks behind one handle."""
 
-import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +11,8 @@ import numpy.typing as npt
 import ray
 from ray.util.placement_group import remove_placement_group
 
-from learners.checkpoint import CheckpointState, read_state, refuse_misfit
+from learners.checkpoint import CheckpointState, fingerprint, refuse_misfit, verify
+from learners.guards import SkippedUpdate, UpdateGuard, group_uids
 from learners.packing import MicroBatch, computed_tokens, plan
 from learners.publish import (
     TOLERANCE,
@@ -22,18 +22,14 @@ from learners.publish import (
     verify_probe,
     verify_receipts,
 )
-from learners.ranks import CALL_TIMEOUT_SECONDS, place, start, wait_all
+from learners.ranks import place, start, wait_all
 from learners.sequences import TrainingSequence, token_counts
-from learners.worker import LearnerWorker, PolicySpec, RankUpdate
+from learners.worker import LearnerWorker, PolicyFacts, PolicySpec, RankUpdate
 from learners.zero import Rendezvous
 from thor_ray.config import LearnerConfig, ObjectiveConfig, OptimizerConfig
 from thor_ray.objectives import PolicyStatistics, denominators
 from thor_ray.trajectory import GroupKind
 from thor_ray.weights import BUCKET_BYTES
-
-
-class NonFiniteUpdateError(RuntimeError):
-    """A loss or gradient is not finite. The weights are no longer to be trusted; go back to a checkpoint."""
 
 
 class LearnerGroup:
@@ -48,6 +44,7 @@ class LearnerGroup:
         dtype: ``float32`` or ``bfloat16``.
         cpus_per_rank: CPUs that Ray reserves for a rank, and its threads.
         gpus_per_rank: 0 or 1; ``None`` takes one if the cluster has GPUs.
+        version: Of the weights in the model directory; more than 0 where a run goes on.
 
     Raises:
         LearnerPlacementError: the cluster has no room.
@@ -62,6 +59,7 @@ class LearnerGroup:
         *,
         cpus_per_rank: int = 1,
         gpus_per_rank: int | None = None,
+        version: int = 0,
     ) -> None:
         spec = PolicySpec(
             path=model_path.resolve(),
@@ -73,10 +71,13 @@ class LearnerGroup:
         )
         self.config = config
         self.dtype = dtype
-        self._version = 0
+        self._version = version
         self._updates = 0
         self._objective = ObjectiveConfig()
-        self._trained: list[npt.NDArray[np.int64]] = []
+        self._settings = ""
+        self._probe: list[npt.NDArray[np.int64]] = []
+        self._trained_groups: dict[str, None] = {}
+        self._guard = UpdateGuard(config.max_skipped_updates)
         if gpus_per_rank is None:
             gpus_per_rank = int(ray.cluster_resources().get("GPU", 0) > 0)
         self._workers: list[Any] = []
@@ -87,9 +88,9 @@ class LearnerGroup:
                 for rank in range(config.ranks)
             ]
             address, port = self._collect([self._workers[0].endpoint.remote()])[0]
-            self._vocabulary: int = self._collect(
+            self._policy: PolicyFacts = self._collect(
                 [
-                    worker.setup.remote(Rendezvous(rank, config.ranks, address, port), spec, CALL_TIMEOUT_SECONDS)
+                    worker.setup.remote(Rendezvous(rank, config.ranks, address, port), spec, config.timeout_seconds)
                     for rank, worker in enumerate(self._workers)
                 ]
             )[0]
@@ -105,7 +106,7 @@ class LearnerGroup:
 
     @property
     def version(self) -> int:
-        """Of the weights that the engines serve; 0 are those of the model directory."""
+        """Of the weights that the engines serve."""
         return self._version
 
     @property
@@ -113,9 +114,19 @@ class LearnerGroup:
         """Optimizer steps of the current stage."""
         return self._updates
 
+    @property
+    def trained_groups(self) -> frozenset[str]:
+        """Uids of the groups that the current stage has trained on."""
+        return frozenset(self._trained_groups)
+
+    @property
+    def skipped(self) -> tuple[SkippedUpdate, ...]:
+        """Updates since the last one that was made."""
+        return self._guard.skipped
+
     def begin_sft(self, optimizer: OptimizerConfig, total_updates: int) -> None:
-        """Starts supervised learning with a new optimizer. ``total_updates`` is for the linear schedule."""
-        self._begin(optimizer, total_updates, temperature=1.0)
+        """Starts supervised learning with a new optimizer. ``total_updates`` is for schedules that decay."""
+        self._begin(optimizer, total_updates, temperature=1.0, objective=None)
 
     def begin_rl(
         self,
@@ -127,12 +138,12 @@ class LearnerGroup:
         """Starts reinforcement learning with a new optimizer.
 
         Args:
-            objective: Clip bounds and weights.
+            objective: All options of the loss.
             optimizer: AdamW and schedule.
-            total_updates: For the linear schedule.
+            total_updates: For schedules that decay.
             temperature: At which trajectories are sampled; log-probs are taken at the same.
         """
-        self._begin(optimizer, total_updates, temperature)
+        self._begin(optimizer, total_updates, temperature, objective)
         self._objective = objective
 
     def sft(self, sequences: Sequence[TrainingSequence]) -> dict[str, float]:
@@ -142,7 +153,7 @@ class LearnerGroup:
             ``loss`` per token, ``tokens`` in the loss, and what ``update`` also returns of speed and optimizer.
 
         Raises:
-            NonFiniteUpdateError: the loss or the gradient is not finite.
+            NonFiniteUpdateError: as ``update``.
         """
         started = time.monotonic()
         shares = self._plan(sequences)
@@ -155,30 +166,35 @@ class LearnerGroup:
     def update(self, sequences: Sequence[TrainingSequence]) -> dict[str, float]:
         """One optimizer step on a mini-batch of both levels.
 
+        It is skipped where loss or gradient are not finite: then ``skipped`` is 1, no statistics are returned, and
+        the property of that name says which groups are to blame.
+
         Returns:
             ``loss``; ``tokens``, ``episode_tokens`` and ``step_tokens`` in the loss; ``grad_norm`` before clipping;
             ``learning_rate``; ratio, clip and mismatch statistics (``PolicyStatistics.metrics``); ``seconds``,
             ``tokens_per_second`` of all tokens and ``padding``, the share of padding among those that went through.
 
         Raises:
-            NonFiniteUpdateError: the loss or the gradient is not finite.
+            NonFiniteUpdateError: ``learner.max_skipped_updates`` in a row had to be skipped.
         """
         started = time.monotonic()
         shares = self._plan(sequences)
         counts = token_counts(sequences)
         divisors = denominators(counts, self._objective.denominator)
-        results = self._collect(
+        results: list[RankUpdate] = self._collect(
             [
-                worker.update_rl.remote(share, divisors, self._objective)
+                worker.update_rl.remote(share, divisors, self._objective, self._version)
                 for worker, share in zip(self._workers, shares, strict=True)
             ]
         )
-        statistics = reduce(PolicyStatistics.merge, (result.statistics for result in results))
-        return self._finish_update(sequences, shares, results, started) | {
+        metrics = self._finish_update(sequences, shares, results, started) | {
             "episode_tokens": counts[GroupKind.EPISODE].tokens,
             "step_tokens": counts[GroupKind.STEP].tokens,
-            **statistics.metrics(),
         }
+        if metrics["skipped"]:
+            return metrics
+        statistics = reduce(PolicyStatistics.merge, (result.statistics for result in results))
+        return metrics | statistics.metrics()
 
     def log_probs(
         self, sequences: Sequence[TrainingSequence], temperature: float | None = None
@@ -222,44 +238,68 @@ class LearnerGroup:
             WeightMismatchError: an engine does not serve what was published.
             ValueError: there are no engines, so nothing would be verified.
         """
-        if not engines:
-            raise ValueError("there are no engines to publish weights to")
-        started = time.monotonic()
-        published: PublishedWeights = self._collect(
-            [worker.publish_weights.remote(self._version + 1, bucket_bytes) for worker in self._workers]
-        )[0]
-        manifest = published.manifest
-        verify_receipts(
-            manifest,
-            wait_all([engine.update_weights.remote(published.buckets, manifest) for engine in engines], "engine"),
-        )
-        probe = probe_ids(self._trained, self._vocabulary)
-        expected = self.log_probs([_whole(ids) for ids in probe], temperature=1.0)
-        gap = verify_probe(
-            [row[1:].tolist() for row in expected],
-            wait_all([engine.probe.remote(probe) for engine in engines], "engine"),
-            TOLERANCE[self.dtype],
-        )
-        self._version += 1
-        return WeightPublication(self._version, time.monotonic() - started, gap, manifest.checksum, manifest.nbytes)
+        publication = self._bring(engines, self._version + 1, bucket_bytes)
+        self._version = publication.version
+        return publication
 
-    def save(self, path: Path) -> None:
-        """Writes a checkpoint, whole or not at all; the directory must lie on storage that all ranks share."""
-        state = CheckpointState(self._version, self._updates, self.config.ranks, self.config.zero_stage, self.dtype)
-        self._collect([worker.save.remote(path.resolve(), state) for worker in self._workers])
+    def publish_again(self, engines: Sequence[Any], bucket_bytes: int = BUCKET_BYTES) -> WeightPublication:
+        """Brings the current weights to engines under the version that they have already, after ``load``.
 
-    def load(self, path: Path) -> None:
-        """Goes on from a checkpoint of the stage that was begun. Engines must be given the weights by ``publish``.
+        Args:
+            engines: As for ``publish``.
+            bucket_bytes: Size of a bucket.
 
         Raises:
-            CheckpointError: it is missing, damaged, or written by a group of another shape.
+            WeightMismatchError: an engine does not serve what was published.
+            ValueError: there are no engines.
+        """
+        return self._bring(engines, self._version, bucket_bytes)
+
+    def save(self, path: Path, progress: Mapping[str, int] | None = None) -> None:
+        """Writes a checkpoint, whole or not at all; the directory must lie on storage that all ranks share.
+
+        Args:
+            path: Where to.
+            progress: Where the loop around the learner stands; ``load`` gives it back.
+        """
+        state = CheckpointState(
+            version=self._version,
+            updates=self._updates,
+            ranks=self.config.ranks,
+            zero_stage=self.config.zero_stage,
+            dtype=self.dtype,
+            policy=self._policy.fingerprint,
+            settings=self._settings,
+            trained_groups=tuple(self._trained_groups),
+            progress=dict(progress or {}),
+        )
+        self._collect([worker.save.remote(path.resolve(), state) for worker in self._workers])
+
+    def load(self, path: Path) -> Mapping[str, int]:
+        """Goes on from a checkpoint of the stage that was begun. Engines must be given it by ``publish_again``.
+
+        Returns:
+            The ``progress`` that it was saved with.
+
+        Raises:
+            CheckpointError: it is missing, damaged, of another policy, of other settings, or was written by a group
+                of another shape.
         """
         path = path.resolve()
+        state = verify(path)
         refuse_misfit(
-            path, read_state(path), ranks=self.config.ranks, zero_stage=self.config.zero_stage, dtype=self.dtype
+            path,
+            state,
+            ranks=self.config.ranks,
+            zero_stage=self.config.zero_stage,
+            dtype=self.dtype,
+            policy=self._policy.fingerprint,
+            settings=self._settings,
         )
-        state: CheckpointState = self._collect([worker.load.remote(path) for worker in self._workers])[0]
+        self._collect([worker.load.remote(path) for worker in self._workers])
         self._version, self._updates = state.version, state.updates
+        self._trained_groups = dict.fromkeys(state.trained_groups)
+        return state.progress
 
     def export(self, path: Path) -> None:
         """Writes a Hugging Face directory with weights, config and tokenizer."""
@@ -274,11 +314,42 @@ class LearnerGroup:
             remove_placement_group(self._placement)
             self._placement = None
 
-    def _begin(self, optimizer: OptimizerConfig, total_updates: int, temperature: float) -> None:
+    def _begin(
+        self, optimizer: OptimizerConfig, total_updates: int, temperature: float, objective: ObjectiveConfig | None
+    ) -> None:
         self._collect(
             [worker.configure_optimizer.remote(optimizer, total_updates, temperature) for worker in self._workers]
         )
+        self._settings = fingerprint(
+            optimizer.model_dump(mode="json"),
+            None if objective is None else objective.model_dump(mode="json"),
+            total_updates,
+            temperature,
+        )
         self._updates = 0
+        self._trained_groups = {}
+        self._guard.made()
+
+    def _bring(self, engines: Sequence[Any], version: int, bucket_bytes: int) -> WeightPublication:
+        if not engines:
+            raise ValueError("there are no engines to publish weights to")
+        started = time.monotonic()
+        published: PublishedWeights = self._collect(
+            [worker.publish_weights.remote(version, bucket_bytes) for worker in self._workers]
+        )[0]
+        manifest = published.manifest
+        verify_receipts(
+            manifest,
+            wait_all([engine.update_weights.remote(published.buckets, manifest) for engine in engines], "engine"),
+        )
+        probe = probe_ids(self._probe, self._policy.vocabulary)
+        expected = self.log_probs([_whole(ids) for ids in probe], temperature=1.0)
+        gap = verify_probe(
+            [row[1:].tolist() for row in expected],
+            wait_all([engine.probe.remote(probe) for engine in engines], "engine"),
+            TOLERANCE[self.dtype],
+        )
+        return WeightPublication(version, time.monotonic() - started, gap, manifest.checksum, manifest.nbytes)
 
     def _plan(self, sequences: Sequence[TrainingSequence]) -> tuple[tuple[MicroBatch, ...], ...]:
         config = self.config
@@ -292,16 +363,20 @@ class LearnerGroup:
         started: float,
     ) -> dict[str, float]:
         loss, grad_norm = sum(result.loss for result in results), results[0].grad_norm
-        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-            groups = ", ".join(sorted({sequence.group_uid for sequence in sequences}))
-            raise NonFiniteUpdateError(f"loss {loss}, gradient norm {grad_norm} in an update on groups {groups}")
-        self._updates += 1
-        self._trained = [sequence.ids for sequence in sequences]
+        if results[0].skipped:
+            suspects = group_uids(sequences[row] for result in results for row in result.suspects)
+            self._guard.skip(SkippedUpdate(loss, grad_norm, group_uids(sequences), suspects))
+        else:
+            self._updates += 1
+            self._probe = [sequence.ids for sequence in sequences]
+            self._trained_groups.update(dict.fromkeys(group_uids(sequences)))
+            self._guard.made()
         seconds = time.monotonic() - started
         tokens = sum(len(sequence) for sequence in sequences)
         return {
             "loss": loss,
             "grad_norm": grad_norm,
+            "skipped": float(results[0].skipped),
             "learning_rate": results[0].learning_rate,
             "sequences": len(sequences),
             "tokens": sum(sequence.loss_tokens for sequence in sequences),
@@ -311,7 +386,7 @@ class LearnerGroup:
         }
 
     def _collect(self, references: Sequence[Any]) -> list[Any]:
-        return wait_all(references, "learner rank")
+        return wait_all(references, "learner rank", self.config.timeout_seconds)
 
 
 def _whole(ids: Sequence[int]) -> TrainingSequence:

@@ -1,17 +1,14 @@
 """How a mini-batch is split over ranks and micro-batches: pure, deterministic, every sequence exactly once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from learners.sequences import TrainingSequence
-from thor_ray.trajectory import GroupKind
-
-LEVELS: Final = tuple(GroupKind)
-"""``MicroBatch.levels`` holds indices into this."""
+from thor_ray.objectives import LEVELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +25,10 @@ class MicroBatch:
         loss_mask: bool ``[rows, length]``.
         behaviour_log_probs: float32 ``[rows, length]``.
         proximal_log_probs: float32 ``[rows, length]``, or ``None`` if the sequences carry none.
+        reference_log_probs: float32 ``[rows, length]``, or ``None`` if the sequences carry none.
         advantages: float32 ``[rows]``.
         levels: int64 ``[rows]``, indices into ``LEVELS``.
+        oldest_versions: int64 ``[rows]``, of the oldest weights that sampled a token of the row.
         packed: The model computes nothing for padding.
         filler: The micro-batch weighs nothing and stands for no sequence. It lets a rank with fewer micro-batches
             take part in the collective operations of the others.
@@ -41,10 +40,20 @@ class MicroBatch:
     loss_mask: npt.NDArray[np.bool_]
     behaviour_log_probs: npt.NDArray[np.float32]
     proximal_log_probs: npt.NDArray[np.float32] | None
+    reference_log_probs: npt.NDArray[np.float32] | None
     advantages: npt.NDArray[np.float32]
     levels: npt.NDArray[np.int64]
+    oldest_versions: npt.NDArray[np.int64]
     packed: bool = False
     filler: bool = False
+
+    def row(self, index: int) -> "MicroBatch":
+        """The micro-batch of one of its rows alone."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        one: dict[str, Any] = {
+            name: value[index : index + 1] for name, value in values.items() if isinstance(value, np.ndarray)
+        }
+        return replace(self, **one)
 
     @property
     def computed_tokens(self) -> int:
@@ -72,7 +81,7 @@ def plan(
 
     Raises:
         ValueError: there is nothing to split, one sequence alone is over the budget, or only some sequences carry
-            proximal log-probs.
+            proximal or reference log-probs.
     """
     if not sequences:
         raise ValueError("there are no sequences to train on")
@@ -82,8 +91,9 @@ def plan(
             f"a sequence has {longest} tokens, a micro-batch at most {micro_batch_tokens}: "
             "raise learner.micro_batch_tokens to policy.max_context or more"
         )
-    if len({sequence.proximal_log_probs is None for sequence in sequences}) > 1:
-        raise ValueError("either all sequences of a mini-batch carry proximal log-probs, or none does")
+    for name in ("proximal_log_probs", "reference_log_probs"):
+        if len({getattr(sequence, name) is None for sequence in sequences}) > 1:
+            raise ValueError(f"either all sequences of a mini-batch carry {name}, or none does")
     lengths = [len(sequence) for sequence in sequences]
     split = _first_fit if packing else _neighbours
     batches = [
@@ -136,28 +146,32 @@ def _first_fit(lengths: Sequence[int], share: Sequence[int], budget: int) -> lis
 
 def _micro_batch(sequences: Sequence[TrainingSequence], rows: Sequence[int], packed: bool) -> MicroBatch:
     chosen = [sequences[row] for row in rows]
-    shape = (len(rows), max(len(sequence) for sequence in chosen))
-    ids = np.zeros(shape, dtype=np.int64)
-    loss_mask = np.zeros(shape, dtype=np.bool_)
-    behaviour = np.zeros(shape, dtype=np.float32)
-    proximal = None if chosen[0].proximal_log_probs is None else np.zeros(shape, dtype=np.float32)
-    for row, sequence in enumerate(chosen):
-        ids[row, : len(sequence)] = sequence.ids
-        loss_mask[row, : len(sequence)] = sequence.loss_mask
-        behaviour[row, : len(sequence)] = sequence.behaviour_log_probs
-        if proximal is not None and sequence.proximal_log_probs is not None:
-            proximal[row, : len(sequence)] = sequence.proximal_log_probs
+    first = chosen[0]
     return MicroBatch(
         positions=np.asarray(rows, dtype=np.int64),
-        ids=ids,
+        ids=_padded([sequence.ids for sequence in chosen], np.int64),
         lengths=np.asarray([len(sequence) for sequence in chosen], dtype=np.int64),
-        loss_mask=loss_mask,
-        behaviour_log_probs=behaviour,
-        proximal_log_probs=proximal,
+        loss_mask=_padded([sequence.loss_mask for sequence in chosen], np.bool_),
+        behaviour_log_probs=_padded([sequence.behaviour_log_probs for sequence in chosen], np.float32),
+        proximal_log_probs=None
+        if first.proximal_log_probs is None
+        else _padded([sequence.proximal_log_probs for sequence in chosen], np.float32),
+        reference_log_probs=None
+        if first.reference_log_probs is None
+        else _padded([sequence.reference_log_probs for sequence in chosen], np.float32),
         advantages=np.asarray([sequence.advantage for sequence in chosen], dtype=np.float32),
         levels=np.asarray([LEVELS.index(sequence.level) for sequence in chosen], dtype=np.int64),
+        oldest_versions=np.asarray([sequence.oldest_version for sequence in chosen], dtype=np.int64),
         packed=packed,
     )
+
+
+def _padded(rows: Sequence[npt.NDArray[Any] | None], dtype: type[np.generic]) -> npt.NDArray[Any]:
+    present = [row for row in rows if row is not None]
+    padded = np.zeros((len(present), max(map(len, present))), dtype=dtype)
+    for row, values in zip(padded, present, strict=True):
+        row[: len(values)] = values
+    return padded
 
 
 def _filler(packed: bool) -> MicroBatch:
@@ -169,8 +183,10 @@ def _filler(packed: bool) -> MicroBatch:
         loss_mask=np.array([[False, True]]),
         behaviour_log_probs=np.zeros((1, 2), dtype=np.float32),
         proximal_log_probs=None,
+        reference_log_probs=None,
         advantages=np.zeros(1, dtype=np.float32),
         levels=np.zeros(1, dtype=np.int64),
+        oldest_versions=np.zeros(1, dtype=np.int64),
         packed=packed,
         filler=True,
     )

@@ -26,8 +26,10 @@ class TrainingSequence:
         advantage: Of the whole sequence; 0 for demonstrations.
         level: Whose loss it belongs to.
         group_uid: The group it came from.
+        oldest_version: Of the weights that sampled a token in the loss; 0 for demonstrations.
         proximal_log_probs: float32 ``[length]``, by the learner before the round's first update. The ratio compares
             with them where they are present, else with ``behaviour_log_probs``.
+        reference_log_probs: float32 ``[length]``, by the frozen policy that the stage began with; for the KL term.
 
     Raises:
         ValueError: lengths differ, no token is in the loss, or the first one is.
@@ -39,12 +41,14 @@ class TrainingSequence:
     advantage: float
     level: GroupKind
     group_uid: str
+    oldest_version: int = 0
     proximal_log_probs: npt.NDArray[np.float32] | None = None
+    reference_log_probs: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
+        optional = (self.proximal_log_probs, self.reference_log_probs)
         lengths = {len(self.ids), len(self.loss_mask), len(self.behaviour_log_probs)}
-        if self.proximal_log_probs is not None:
-            lengths.add(len(self.proximal_log_probs))
+        lengths |= {len(log_probs) for log_probs in optional if log_probs is not None}
         if len(lengths) > 1:
             raise ValueError(f"sequence of group {self.group_uid}: arrays have different lengths {sorted(lengths)}")
         if not self.loss_mask.any():
@@ -66,6 +70,10 @@ class TrainingSequence:
         """The same sequence with the learner's log-probs attached."""
         return replace(self, proximal_log_probs=log_probs)
 
+    def with_reference_log_probs(self, log_probs: npt.NDArray[np.float32]) -> "TrainingSequence":
+        """The same sequence with the reference policy's log-probs attached."""
+        return replace(self, reference_log_probs=log_probs)
+
 
 def from_trajectory(trajectory: Trajectory, *, advantage: float, level: GroupKind, group_uid: str) -> TrainingSequence:
     """A sequence for reinforcement learning; the loss sees the tokens which this trajectory sampled.
@@ -83,6 +91,7 @@ def from_trajectory(trajectory: Trajectory, *, advantage: float, level: GroupKin
         advantage=advantage,
         level=level,
         group_uid=group_uid,
+        oldest_version=int(trajectory.versions[mask].min(initial=np.iinfo(np.int32).max)),
     )
 
 

@@ -1,5 +1,6 @@
 """One DeepSpeed rank. ``LearnerGroup`` starts it as a Ray actor; the mathematics lies in the ground floor."""
 
+import math
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -73,12 +74,32 @@ class RankUpdate:
         grad_norm: Of the whole gradient, before clipping; the same on every rank.
         learning_rate: Of this step.
         statistics: Of the policy's update; empty for supervised learning and where a rank held only filler.
+        suspects: Positions of the sequences whose share of the loss is not finite.
     """
 
     loss: float
     grad_norm: float
     learning_rate: float
     statistics: PolicyStatistics
+    suspects: tuple[int, ...] = ()
+
+    @property
+    def skipped(self) -> bool:
+        """Whether no step was taken, since the gradient was not finite."""
+        return not math.isfinite(self.grad_norm)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFacts:
+    """What the driver must know of the policy.
+
+    Attributes:
+        vocabulary: Number of token ids.
+        fingerprint: Of names and shapes of all parameters.
+    """
+
+    vocabulary: int
+    fingerprint: str
 
 
 MicroBatchLoss = Callable[["torch.Tensor", MicroBatch], "torch.Tensor"]
@@ -105,16 +126,12 @@ class LearnerWorker:
             probe.bind(("", 0))
             return ray.util.get_node_ip_address(), probe.getsockname()[1]
 
-    def setup(self, rendezvous: "Rendezvous", spec: PolicySpec, timeout_seconds: float) -> int:
-        """Joins the process group and reads the policy.
-
-        Returns:
-            The policy's vocabulary size.
-        """
+    def setup(self, rendezvous: "Rendezvous", spec: PolicySpec, timeout_seconds: float) -> PolicyFacts:
+        """Joins the process group and reads the policy."""
         import torch
         from transformers.utils.logging import disable_progress_bar
 
-        from learners import model, zero
+        from learners import checkpoint, model, zero
 
         disable_progress_bar()
         torch.set_num_threads(spec.threads)
@@ -126,7 +143,8 @@ class LearnerWorker:
             packing=spec.packing,
         )
         self._spec = spec
-        return int(self._policy.config.vocab_size)
+        shapes = [[name, list(parameter.shape)] for name, parameter in self._policy.named_parameters()]
+        return PolicyFacts(int(self._policy.config.vocab_size), checkpoint.fingerprint(shapes))
 
     def configure_optimizer(self, optimizer: OptimizerConfig, total_updates: int, temperature: float) -> None:
         """Starts a stage in place: the same weights, a new optimizer with no memory, a schedule from its beginning.
@@ -184,28 +202,33 @@ class LearnerWorker:
         def loss_of(log_probs: "torch.Tensor", batch: MicroBatch) -> "torch.Tensor":
             return supervised_sum(log_probs, self._tensor(batch.loss_mask)) / tokens
 
-        return self._take_step(self._accumulate(micro_batches, loss_of), PolicyStatistics())
+        return self._take_step(*self._accumulate(micro_batches, loss_of), PolicyStatistics())
 
     def update_rl(
-        self, micro_batches: Sequence[MicroBatch], divisors: Mapping[GroupKind, TokenCounts], objective: ObjectiveConfig
+        self,
+        micro_batches: Sequence[MicroBatch],
+        divisors: Mapping[GroupKind, TokenCounts],
+        objective: ObjectiveConfig,
+        version: int = 0,
     ) -> RankUpdate:
         """One optimizer step on ``w_episode L_episode + w_step L_step``.
 
         Args:
             micro_batches: This rank's; every rank brings the same number.
             divisors: Global token counts of each level.
-            objective: Clip bounds and weights.
+            objective: All options of the loss.
+            version: Of the weights that the proximal log-probs come from; what older ones sampled is stale.
         """
         statistics = PolicyStatistics()
 
         def loss_of(log_probs: "torch.Tensor", batch: MicroBatch) -> "torch.Tensor":
             nonlocal statistics
-            loss, seen = self._policy_loss(log_probs, batch, divisors, objective)
+            loss, seen = self._policy_loss(log_probs, batch, divisors, objective, version)
             statistics = statistics.merge(seen)
             return loss
 
-        loss = self._accumulate(micro_batches, loss_of)
-        return self._take_step(loss, statistics)
+        loss, suspects = self._accumulate(micro_batches, loss_of)
+        return self._take_step(loss, suspects, statistics)
 
     def publish_weights(self, version: int, bucket_bytes: int) -> "PublishedWeights | None":
         """Puts the full weights into the object store, bucket by bucket. Rank 0 answers; the others only take part."""
@@ -225,7 +248,7 @@ class LearnerWorker:
         checkpoint.save(self._ready_engine(), path, state)
 
     def load(self, path: Path) -> "CheckpointState":
-        """Reads weights, optimizer and schedule position."""
+        """Reads weights, optimizer, schedule position and random states."""
         from learners import checkpoint
 
         state = checkpoint.load(self._ready_engine(), path)
@@ -233,11 +256,15 @@ class LearnerWorker:
         return state
 
     def export(self, path: Path) -> None:
-        """Rank 0 writes a Hugging Face directory."""
-        from learners import checkpoint
+        """Rank 0 writes a Hugging Face directory; the others only take part."""
+        from learners import exporting, zero
 
         assert self._spec is not None
-        checkpoint.export(self._ready_engine(), path, self._spec.path)
+        policy = self._ready_engine().module.policy
+        leading = self._engine.global_rank == 0
+        weights = {name: parameter.to("cpu", copy=True) for name, parameter in zero.full_parameters(policy) if leading}
+        if leading:
+            exporting.write_model(policy, weights, self._spec.path, path)
 
     def _ready_engine(self) -> Any:
         if self._engine is None:
@@ -261,26 +288,32 @@ class LearnerWorker:
         )
         return log_probs
 
-    def _accumulate(self, micro_batches: Sequence[MicroBatch], loss_of: MicroBatchLoss) -> float:
-        """Adds up gradients of all micro-batches; returns this rank's share of the loss."""
+    def _accumulate(self, micro_batches: Sequence[MicroBatch], loss_of: MicroBatchLoss) -> tuple[float, list[int]]:
+        """Adds up gradients of all micro-batches.
+
+        Returns:
+            This rank's share of the loss, and the positions of the sequences that keep it from being finite.
+        """
         from learners import zero
 
-        engine, total = self._ready_engine(), 0.0
+        engine, total, suspects = self._ready_engine(), 0.0, list[int]()
         for index, batch in enumerate(micro_batches):
             zero.announce(engine, last=index == len(micro_batches) - 1)
             log_probs = self._forward(batch)
             loss = log_probs.sum() * 0.0 if batch.filler else loss_of(log_probs, batch)
             zero.accumulate(engine, loss)
             total += loss.item()
-        return total
+            if not loss.isfinite():
+                suspects += _not_finite(log_probs.detach(), batch, loss_of)
+        return total, suspects
 
-    def _take_step(self, loss: float, statistics: PolicyStatistics) -> RankUpdate:
+    def _take_step(self, loss: float, suspects: list[int], statistics: PolicyStatistics) -> RankUpdate:
         from learners import zero
 
         rate = learning_rate(self._optimizer, self._update, self._total_updates)
-        norm = zero.step(self._engine, rate)
-        self._update += 1
-        return RankUpdate(loss, norm, rate, statistics)
+        result = RankUpdate(loss, zero.step(self._engine, rate), rate, statistics, tuple(suspects))
+        self._update += not result.skipped
+        return result
 
     def _policy_loss(
         self,
@@ -288,16 +321,24 @@ class LearnerWorker:
         batch: MicroBatch,
         divisors: Mapping[GroupKind, TokenCounts],
         objective: ObjectiveConfig,
+        version: int = 0,
     ) -> tuple["torch.Tensor", PolicyStatistics]:
-        mask, levels = self._tensor(batch.loss_mask), self._tensor(batch.levels)
-        proximal = batch.proximal_log_probs
+        proximal, reference = batch.proximal_log_probs, batch.reference_log_probs
         policy_batch = PolicyBatch(
-            mask=mask,
+            mask=self._tensor(batch.loss_mask),
             advantages=self._tensor(batch.advantages),
-            levels=levels,
-            # Every round samples with the weights that it then trains.
-            stale=levels.new_zeros(levels.shape, dtype=mask.dtype),
+            levels=self._tensor(batch.levels),
+            stale=self._tensor(batch.oldest_versions) < version,
             behaviour_log_probs=self._tensor(batch.behaviour_log_probs),
             proximal_log_probs=None if proximal is None else self._tensor(proximal),
+            reference_log_probs=None if reference is None else self._tensor(reference),
         )
         return policy_loss(log_probs, policy_batch, divisors, objective)
+
+
+def _not_finite(log_probs: "torch.Tensor", batch: MicroBatch, loss_of: MicroBatchLoss) -> list[int]:
+    """Positions of the rows whose loss alone is not finite."""
+    rows = range(len(batch.positions))
+    return [
+        int(batch.positions[row]) for row in rows if not loss_of(log_probs[row : row + 1], batch.row(row)).isfinite()
+    ]

@@ -1,5 +1,6 @@
 """The narrow waist to DeepSpeed: one process group, one engine, full parameters out of shards."""
 
+import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -65,6 +66,7 @@ def engine_config(optimizer: OptimizerConfig, zero_stage: int, dtype: torch.dtyp
         "bf16": {"enabled": bfloat16},
     }
     if bfloat16:
+        config["bf16"]["check_grad_overflow"] = True
         # Sums over micro-batches in bfloat16 would depend on how the mini-batch was split.
         config["data_types"] = {"grad_accum_dtype": "fp32"}
     return config
@@ -103,24 +105,32 @@ def accumulate(engine: Any, loss: Tensor) -> None:
 
     DeepSpeed averages gradients over ranks, but our losses already carry global denominators and must be added up.
 
+    A loss that is not finite makes the whole gradient so, even where its own would not be: ``step`` then skips the
+    update on every rank, without the ranks having to talk about it.
+
     Args:
         engine: The engine.
         loss: Scalar, this micro-batch's share of the mini-batch's loss.
     """
-    engine.backward(loss * engine.world_size, scale_wrt_gas=False)
+    factor = engine.world_size if loss.isfinite() else math.nan
+    engine.backward(loss * factor, scale_wrt_gas=False)
 
 
 def step(engine: Any, learning_rate: float) -> float:
-    """Takes one optimizer step with clipping.
+    """Takes one optimizer step with clipping, unless the gradient is not finite: then all of it is forgotten.
 
     Returns:
-        The gradient's norm over all parameters, before clipping.
+        The gradient's norm over all parameters, before clipping; not finite if the step was skipped.
     """
     for group in engine.optimizer.param_groups:
         group["lr"] = learning_rate
     # Without ZeRO and in float32 DeepSpeed keeps no norm, but then gradients are whole on each rank.
     whole = [] if engine.zero_optimization() else [parameter.grad for parameter in engine.module.parameters()]
     own_norm = torch.nn.utils.get_total_norm([gradient for gradient in whole if gradient is not None])
+    if not own_norm.isfinite():
+        # Optimizers of ZeRO do this by themselves.
+        engine.zero_grad()
+        return float(own_norm)
     engine.step()
     norm = engine.get_global_grad_norm()
     return float(own_norm if norm is None else norm)

@@ -31,6 +31,16 @@ class LearnerConfig(Section):
         True, description="Put sequences one after the other, without padding; needs full attention in every layer."
     )
     gradient_checkpointing: bool = False
+    max_skipped_updates: int = Field(
+        3, ge=1, description="Updates in a row that a loss or gradient which is not finite may cost before the run stops."
+    )
+    timeout_seconds: float = Field(
+        1800.0, gt=0, description="After which a rank that gives no answer counts as hung, and the run stops."
+    )
+    checkpoint_every: int = Field(
+        1, ge=0, description="Rounds of RL, or epochs of the cold start, between checkpoints; 0 writes none."
+    )
+    checkpoints_kept: int = Field(2, ge=1, description="Newest checkpoints of a stage that are kept until it is over.")
 
 
 class ColdStartConfig(Section):

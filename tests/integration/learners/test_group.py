@@ -10,7 +10,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from learners.checkpoint import CheckpointError
-from learners.group import LearnerGroup, NonFiniteUpdateError
+from learners.exporting import export_checkpoint
+from learners.group import LearnerGroup
+from learners.guards import NonFiniteUpdateError
 from learners.sequences import TrainingSequence
 from thor_ray.config import LearnerConfig, ObjectiveConfig, OptimizerConfig
 from thor_ray.trajectory import GroupKind
@@ -126,13 +128,15 @@ def test_a_checkpoint_goes_on_exactly_where_it_was_taken(
     schedule = OptimizerConfig(learning_rate=1e-3, schedule="linear", warmup_updates=2)
     learner.begin_rl(ObjectiveConfig(), schedule, 8)
     train(learner, make_sequences, 0, 4)
-    learner.save(tmp_path / "checkpoint")
+    learner.save(tmp_path / "checkpoint", {"rounds": 2})
+    trained = learner.trained_groups
     expected = train(learner, make_sequences, 4, 8)
     expected_weights = weights(learner, tmp_path / "expected")
 
     learner.begin_rl(ObjectiveConfig(), schedule, 8)
-    learner.load(tmp_path / "checkpoint")
+    assert learner.load(tmp_path / "checkpoint") == {"rounds": 2}
     assert learner.updates == 4
+    assert learner.trained_groups == trained == {"g0", "g1"}
     assert train(learner, make_sequences, 4, 8) == expected
     assert_same(expected_weights, weights(learner, tmp_path / "resumed"))
 
@@ -148,6 +152,32 @@ def test_what_is_no_checkpoint_is_refused(learner: LearnerGroup, tmp_path: Path)
     learner.begin_sft(FAST, 1)
     with pytest.raises(CheckpointError, match="not a checkpoint"):
         learner.load(tmp_path)
+
+
+def test_a_checkpoint_of_other_settings_or_with_a_flipped_bit_is_refused(learner: LearnerGroup, tmp_path: Path):
+    learner.begin_sft(FAST, 1)
+    learner.save(tmp_path / "checkpoint")
+    learner.begin_sft(FAST, 2)
+    with pytest.raises(CheckpointError, match="another objective, optimizer, schedule"):
+        learner.load(tmp_path / "checkpoint")
+    learner.begin_sft(FAST, 1)
+    shard = max((tmp_path / "checkpoint" / "engine").iterdir(), key=lambda path: path.stat().st_size)
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"{shard.name} have changed"):
+        learner.load(tmp_path / "checkpoint")
+
+
+def test_an_export_of_a_checkpoint_is_an_export_of_the_learner(
+    learner: LearnerGroup, policy: Path, make_sequences: MakeSequences, tmp_path: Path
+):
+    learner.begin_sft(FAST, 2)
+    learner.sft(make_sequences(4))
+    learner.save(tmp_path / "checkpoint")
+    export_checkpoint(tmp_path / "checkpoint", policy, tmp_path / "export")
+    exported = AutoModelForCausalLM.from_pretrained(tmp_path / "export", dtype=torch.float32)
+    assert_same(weights(learner, tmp_path / "held"), dict(exported.named_parameters()))
 
 
 def test_the_same_seed_gives_the_same_losses(learner: LearnerGroup, make_sequences: MakeSequences, tmp_path: Path):
@@ -178,17 +208,41 @@ def test_an_export_is_a_model_directory_with_its_tokenizer(
     np.testing.assert_allclose(ours[one.loss_mask], chosen[one.loss_mask[1:]], atol=1e-5)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_groups(
+def broken(one: TrainingSequence, uid: str) -> TrainingSequence:
+    """Its ratio overflows, so that its loss and gradient are not finite."""
+    hopeless = np.where(one.loss_mask, -1e4, 0).astype(np.float32)
+    return TrainingSequence(one.ids, one.loss_mask, hopeless, -1.0, GroupKind.EPISODE, uid)
+
+
+def test_a_loss_that_is_not_finite_costs_its_update_and_names_the_group(
     learner: LearnerGroup, make_sequences: MakeSequences, tmp_path: Path
 ):
+    learner.begin_rl(ObjectiveConfig(dual_clip=None), FAST, 9)
+    sane = make_sequences(6)
+    learner.update(sane)
+    before = weights(learner, tmp_path / "before")
+    metrics = learner.update([*sane, broken(sane[3], "bad-group")])
+    assert metrics["skipped"] == 1
+    assert not np.isfinite(metrics["loss"])
+    assert learner.updates == 1
+    assert [skipped.suspects for skipped in learner.skipped] == [("bad-group",)]
+    assert learner.trained_groups == {one.group_uid for one in sane}
+    assert_same(before, weights(learner, tmp_path / "after"))
+    # Nothing of it is left in the next update.
+    assert learner.update(sane)["skipped"] == 0
+    assert learner.skipped == ()
+
+
+def test_too_many_such_losses_in_a_row_stop_the_run(learner: LearnerGroup, make_sequences: MakeSequences):
     learner.begin_rl(ObjectiveConfig(dual_clip=None), OptimizerConfig(learning_rate=0), 1)
-    learner.save(tmp_path / "sane")
     (one,) = make_sequences(1)
-    hopeless = np.where(one.loss_mask, -1e4, 0).astype(np.float32)
-    broken = TrainingSequence(one.ids, one.loss_mask, hopeless, -1.0, GroupKind.EPISODE, "bad-group")
-    with pytest.raises(NonFiniteUpdateError, match="bad-group"):
-        learner.update([broken])
-    learner.load(tmp_path / "sane")
+    limit = learner.config.max_skipped_updates
+    for index in range(limit - 1):
+        learner.update([broken(one, f"bad-{index}")])
+    with pytest.raises(
+        NonFiniteUpdateError, match=f"{limit} updates in a row could not be made: .*bad-0.*bad-1.*bad-2"
+    ):
+        learner.update([broken(one, f"bad-{limit - 1}")])
 
 
 def test_bfloat16_without_zero_is_refused_before_anything_starts(policy: Path):

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -169,7 +170,7 @@ def test_the_flash_kernel_gives_what_attention_sequence_by_sequence_gives():
             torch.nn.Identity(), query, key, value, None, cu_seq_lens_q=starts, max_length_q=150
         )
         attended.square().sum().backward()
-        found.append([tensor.float() for tensor in (attended, query.grad, key.grad, value.grad)])
+        found.append([tensor.float() for tensor in (attended, query.grad, key.grad, value.grad) if tensor is not None])
     for flash, plain in zip(*found, strict=True):
         torch.testing.assert_close(flash, plain, rtol=0.05, atol=0.05)
 
@@ -186,9 +187,10 @@ def test_a_model_with_sliding_windows_cannot_be_packed(tmp_path):
 
 @pytest.mark.parametrize("option", ["sliding_window", "softcap", "s_aux"])
 def test_attention_of_another_kind_is_refused(option):
-    tensors = [torch.zeros(1, 1, 4, 8)] * 3
+    options: dict[str, Any] = {option: 2}
+    tensor = torch.zeros(1, 1, 4, 8)
     with pytest.raises(NotImplementedError, match=option):
-        packed_attention(torch.nn.Identity(), *tensors, None, **{option: 2})
+        packed_attention(torch.nn.Identity(), tensor, tensor, tensor, None, **options)
 
 
 def test_rebuilding_keeps_every_parameter():

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learners.packing import LEVELS, MicroBatch, computed_tokens, plan
+from learners.packing import MicroBatch, computed_tokens, plan
 from learners.sequences import TrainingSequence
+from thor_ray.objectives import LEVELS
 from thor_ray.trajectory import GroupKind
 
 BUDGET = 64
