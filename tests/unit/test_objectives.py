@@ -103,6 +103,17 @@ class TestClippedSurrogate:
         promised = -advantage * math.exp(log_ratio)
         assert loss >= promised - 1e-3 * abs(promised) - 1e-30
 
+    @pytest.mark.parametrize("advantage", [2.0, -2.0])
+    @pytest.mark.parametrize("dual_clip", [3.0, None])
+    @pytest.mark.parametrize("log_ratio", [500.0, -500.0])
+    def test_no_ratio_overflows(self, advantage, dual_clip, log_ratio):
+        log_prob = torch.tensor([[log_ratio]], requires_grad=True)
+        terms = clipped_surrogate(log_prob, torch.tensor([[advantage]]), ObjectiveConfig(dual_clip=dual_clip))
+        terms.loss.sum().backward()
+        assert log_prob.grad is not None
+        assert math.isfinite(terms.loss.item())
+        assert log_prob.grad.item() == 0
+
     def test_flags_tell_the_two_clips_apart(self):
         log_probs = torch.log(torch.tensor([[1.0, 1.5, 5.0]]))
         advantages = torch.tensor([[1.0, 1.0, -1.0]])

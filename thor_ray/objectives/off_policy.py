@@ -2,21 +2,18 @@
 
 The surrogate trusts that tokens were sampled from ``pi_old``. They were sampled from ``pi_behaviour``, which differs by
 staleness, and by the engine's arithmetic. ``w = pi_old / pi_behaviour``, bounded, makes up for it: the decoupled
-objective (arXiv 2110.00641) in the form of AReaL (arXiv 2505.24298, equation 5), truncated as in V-trace
+objective (arXiv 2110.00641) in the form of AReaL (arXiv 2505.24298), truncated as in V-trace
 (arXiv 1802.01561) or with unlikely samples masked out (IcePop, arXiv 2510.18855).
 """
 
 from dataclasses import dataclass
-from typing import Final
 
 import torch
 from torch import Tensor
 
 from thor_ray.config.reinforcement import OffPolicyConfig
 from thor_ray.objectives.batch import PolicyBatch
-
-LARGEST_LOG_WEIGHT: Final = 20.0
-"""Log-weights of whole sequences are held within this, far beyond every bound, so that none overflows."""
+from thor_ray.objectives.surrogate import LARGEST_LOG_RATIO
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +50,7 @@ def importance_weights(batch: PolicyBatch, config: OffPolicyConfig) -> Importanc
     log_weights = batch.proximal_log_probs - batch.behaviour_log_probs
     if config.level == "sequence":
         log_weights = batch.row_sums(log_weights).unsqueeze(1).expand_as(batch.mask)
-    weights = log_weights.clamp(-LARGEST_LOG_WEIGHT, LARGEST_LOG_WEIGHT).exp()
+    weights = log_weights.clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO).exp()
     if config.mode == "truncate":
         limited = corrected & (weights > config.upper)
         bounded = weights.clamp(max=config.upper)

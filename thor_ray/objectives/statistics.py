@@ -9,7 +9,7 @@ from torch import Tensor
 from thor_ray.objectives.batch import PolicyBatch
 from thor_ray.objectives.divergence import k3_divergence
 from thor_ray.objectives.off_policy import ImportanceWeights
-from thor_ray.objectives.surrogate import PolicyTerms
+from thor_ray.objectives.surrogate import LARGEST_LOG_RATIO, PolicyTerms
 
 EXTREMES: Final = {"ratio_min": min, "ratio_max": max, "mismatch_max": max}
 
@@ -122,6 +122,7 @@ def policy_statistics(
         return PolicyStatistics()
     ratio, current = terms.ratio[mask], log_probs[mask]
     mismatch = (batch.old_log_probs - batch.behaviour_log_probs)[mask]
+    importance_ratio = mismatch.clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO).exp()
     count = torch.tensor(float(ratio.numel()), device=ratio.device)
     none = torch.zeros_like(count)
     values = {
@@ -134,8 +135,8 @@ def policy_statistics(
         "update_divergence_sum": k3_divergence(current, batch.old_log_probs[mask]).sum(),
         "mismatch_divergence_sum": (torch.expm1(mismatch) - mismatch).sum(),
         "mismatch_max": mismatch.abs().max(),
-        "importance_sum": mismatch.exp().sum(),
-        "importance_square_sum": (2 * mismatch).exp().sum(),
+        "importance_sum": importance_ratio.sum(),
+        "importance_square_sum": importance_ratio.square().sum(),
         "corrected": importance.corrected.sum(),
         "limited": importance.limited.sum(),
         "surprisal_sum": -current.sum(),

@@ -1,12 +1,17 @@
 """Probability ratios and the clipped surrogate (paper equation 4, spec D.1)."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from thor_ray.config import ObjectiveConfig
 from thor_ray.objectives.batch import PolicyBatch
+
+LARGEST_LOG_RATIO: Final = 20.0
+"""Log-ratios are held within this, far beyond every bound, so that none overflows. An infinite ratio would make even
+the gradient of a clipped token NaN, since autograd multiplies the zero from clipping with it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,14 +57,14 @@ def clipped_surrogate(log_ratio: Tensor, advantages: Tensor, config: ObjectiveCo
     """``max(-A rho, -A clip(rho, 1 - clip_low, 1 + clip_high))``, and for ``A < 0`` at most ``-dual_clip A``.
 
     Paper equation 4 as a minimisation, with bounds apart (DAPO, arXiv 2503.14476) and the dual clip of the release
-    (arXiv 1912.09729, equation 8; spec D.1).
+    (arXiv 1912.09729; spec D.1).
 
     Args:
         log_ratio: float32 ``[rows, length]``, ``log(pi / pi_old)``, with gradient.
         advantages: float32, broadcastable to ``[rows, length]``.
         config: Clip bounds.
     """
-    ratio = torch.exp(log_ratio)
+    ratio = log_ratio.clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO).exp()
     unclipped = -advantages * ratio
     clipped = -advantages * ratio.clamp(1 - config.clip_low, 1 + config.clip_high)
     loss = torch.maximum(unclipped, clipped)
