@@ -6,7 +6,11 @@ from pathlib import Path
 
 import sandbox
 
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 20.0
+"""Nothing waits so long on a machine in good health."""
+_AT_WORK = "at-work"
+AT_WORK = f"import ctypes; ctypes.CDLL(None).prctl(15, b'{_AT_WORK}')\n"
+"""Has a program tell `at_work` that it runs, by the name of its process: nothing else of it is seen before its end."""
 SANDBOX = str(Path(sandbox.__file__).parent)
 """Stands in the command line of the sandbox's workers."""
 
@@ -21,8 +25,17 @@ def eventually(condition: Callable[[], bool]) -> bool:
     return condition()
 
 
-def count_descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
+def count_descriptors(but: tuple[str, ...] = ()) -> int:
+    """This process's descriptors, but those whose kinds (`socket:`, `anon_inode:[eventfd]`) begin so."""
+    kinds = [_kind(each) for each in Path("/proc/self/fd").iterdir()]
+    return sum(not kind.startswith(but) for kind in kinds if kind)
+
+
+def _kind(descriptor: Path) -> str:
+    try:
+        return str(descriptor.readlink())
+    except OSError:
+        return ""  # the one that the directory was read through
 
 
 def children(pid: int) -> list[int]:
@@ -57,6 +70,18 @@ def _is_first_in_a_namespace(pid: int) -> bool:
 def programs(pid: int) -> list[int]:
     """What the sandbox's workers of a process have started."""
     return [program for worker in worker_processes(pid) for program in children(worker)]
+
+
+def at_work(pid: int) -> list[int]:
+    """Of the programs of a process, those that have executed `AT_WORK`: no child that is still to begin, and no escape probe."""
+    return [program for program in programs(pid) if _name(program) == _AT_WORK]
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""  # it has just ended
 
 
 def command_line(pid: int) -> str:

@@ -47,7 +47,7 @@ def test_told_to_stop_it_answers_those_it_has_let_in_and_nobody_else(number):
     with serving("--workers", "1") as server, ThreadPoolExecutor(1) as pool:
         workers = children(server.process.pid)
         assert workers
-        held = pool.submit(server.post, "import time; time.sleep(2); print('slept')", run_timeout=30)
+        held = pool.submit(server.post, "import time; time.sleep(1); print('slept')", run_timeout=30)
         assert until(lambda: runs_a_program(server))
         server.process.send_signal(number)
         assert until(lambda: not accepts(server))

@@ -16,7 +16,16 @@ import pytest
 from sandbox import Limits, Sandbox, SandboxError, SandboxUnavailable, Status
 from sandbox.inside import landlock
 from sandbox.limits import MIB
-from tests.integration.sandbox.processes import children, command_line, eventually, is_alive, programs, worker_processes
+from tests.integration.sandbox.processes import (
+    AT_WORK,
+    at_work,
+    children,
+    command_line,
+    eventually,
+    is_alive,
+    programs,
+    worker_processes,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -134,18 +143,11 @@ def test_a_lost_worker_costs_a_retry(number, workers):
         assert sandbox.run("print(1)").stdout == "1\n"
 
 
-def the_program_runs() -> bool:
-    """Whether what runs now runs for long, unlike a new worker's escape probes."""
-    before = programs(os.getpid())
-    time.sleep(0.5)
-    return bool(before) and programs(os.getpid()) == before
-
-
 def test_a_worker_lost_twice_is_a_sandbox_error_and_the_next_call_works():
     with Sandbox(workers=1, preload=()) as sandbox, ThreadPoolExecutor(1) as pool:
-        running = pool.submit(sandbox.run, "import time; time.sleep(30)", timeout=40)
+        running = pool.submit(sandbox.run, f"{AT_WORK}import time; time.sleep(30)", timeout=40)
         for _ in range(2):
-            assert eventually(the_program_runs)
+            assert eventually(lambda: bool(at_work(os.getpid())))
             victims = [pid for pid in worker_processes(os.getpid()) if children(pid)]
             for pid in victims:
                 os.kill(pid, signal.SIGKILL)
@@ -159,9 +161,10 @@ def test_a_worker_lost_twice_is_a_sandbox_error_and_the_next_call_works():
 
 def test_a_timeout_is_kept_even_if_the_worker_is_stopped():
     with Sandbox(workers=1, preload=()) as sandbox, ThreadPoolExecutor(1) as pool:
-        running = pool.submit(sandbox.run, "while True: pass", timeout=5)
+        running = pool.submit(sandbox.run, f"{AT_WORK}while True: pass", timeout=2)
         # A worker that is stopped before it has told of the child counts as failed, and the call is tried again.
-        assert eventually(the_program_runs)
+        assert eventually(lambda: bool(at_work(os.getpid())))
+        time.sleep(0.2)  # it tells once it has forked
         for worker in [pid for pid in worker_processes(os.getpid()) if children(pid)]:
             os.kill(worker, signal.SIGSTOP)
         assert running.result(timeout=20).status is Status.TIMEOUT
@@ -257,27 +260,25 @@ import sys, threading, time
 sys.path.insert(0, {root!r})
 from sandbox import Sandbox
 sandbox = Sandbox(workers=1, preload=()).start()
-threading.Thread(target=sandbox.run, args=("import signal\\nwhile True: pass",), kwargs=dict(timeout=60)).start()
-time.sleep(0.5)
-print("running", flush=True)
+threading.Thread(target=sandbox.run, args=({program!r},), kwargs=dict(timeout=60)).start()
+print("started", flush=True)
 time.sleep(60)
 """
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_nothing_outlives_a_killed_owner(number):
-    owner = subprocess.Popen([sys.executable, "-c", OWNER.format(root=str(ROOT))], stdout=subprocess.PIPE, text=True)
+    source = OWNER.format(root=str(ROOT), program=f"{AT_WORK}while True: pass")
+    owner = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
-    assert owner.stdout.readline() == "running\n"
+    assert owner.stdout.readline() == "started\n"
+    assert eventually(lambda: bool(at_work(owner.pid)))
     zygotes, running = children(owner.pid), programs(owner.pid)
     assert (len(zygotes), len(running)) == (1, 1)
     owner.send_signal(number)
     owner.wait()
     owner.stdout.close()
-    deadline = time.monotonic() + 2
-    while any(map(is_alive, zygotes + running)) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not any(map(is_alive, zygotes + running))
+    assert eventually(lambda: not any(map(is_alive, zygotes + running)))
 
 
 def run_script(script: str, *command: str) -> str:

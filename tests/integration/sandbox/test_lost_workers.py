@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from sandbox import Sandbox, Status
-from tests.integration.sandbox.processes import children, eventually, is_alive, worker_processes
+from tests.integration.sandbox.processes import AT_WORK, at_work, children, eventually, is_alive, worker_processes
 
 ME = os.getpid()
 TIMEOUT_SECONDS = 2.0
 OVERRUN_SECONDS = 1.0
+PROGRAM = f"{AT_WORK}import time; time.sleep(0.5); print(1)"
 
 
 def freeze(worker: int) -> None:
@@ -31,8 +32,7 @@ def before_the_program_exists(worker: int, submit: Callable[[], None]) -> None:
 
 def while_the_program_runs(worker: int, submit: Callable[[], None]) -> None:
     submit()
-    assert eventually(lambda: bool(children(worker)))
-    time.sleep(0.2)
+    assert eventually(lambda: bool(at_work(ME)))
 
 
 def after_the_programs_end(worker: int, submit: Callable[[], None]) -> None:
@@ -59,7 +59,7 @@ def test_a_call_returns_in_time_whenever_its_worker_is_lost(moment, number, work
 
         def submit() -> None:
             begun.append(time.monotonic())
-            calls.append(threads.submit(sandbox.run, "import time; time.sleep(0.5); print(1)", timeout=TIMEOUT_SECONDS))
+            calls.append(threads.submit(sandbox.run, PROGRAM, timeout=TIMEOUT_SECONDS))
 
         moment(ours[0], submit)
         os.kill(ours[0], number)

@@ -14,7 +14,15 @@ import pytest
 
 from sandbox import Limits, Sandbox, SandboxError, SandboxUnavailable, SessionState, Status
 from sandbox.limits import MIB
-from tests.integration.sandbox.processes import children, eventually, is_alive, programs, worker_processes
+from tests.integration.sandbox.processes import (
+    AT_WORK,
+    at_work,
+    children,
+    eventually,
+    is_alive,
+    programs,
+    worker_processes,
+)
 
 ROOT = Path(__file__).parents[3]
 ME = os.getpid()
@@ -103,8 +111,8 @@ def test_closing_the_sandbox_ends_its_sessions():
 def test_closing_cancels_the_step_that_runs(what):
     sandbox = Sandbox(workers=1, preload=()).start()
     with sandbox.session() as session, ThreadPoolExecutor(1) as threads:
-        running = threads.submit(session.step, "print('begun', flush=True)\nwhile True: pass", timeout=30)
-        time.sleep(0.5)
+        running = threads.submit(session.step, f"{AT_WORK}while True: pass", timeout=30)
+        assert eventually(lambda: bool(at_work(ME)))
         (session if what == "session" else sandbox).close()
         result = running.result(timeout=5)
         assert (result.status, result.state) == (Status.CANCELLED, LOST)

@@ -9,7 +9,7 @@ import pytest
 
 from sandbox import Limits, Sandbox, SandboxError, SessionState, Status
 from sandbox.limits import MIB
-from tests.integration.sandbox.processes import programs
+from tests.integration.sandbox.processes import AT_WORK, at_work, eventually, programs
 
 ME = os.getpid()
 
@@ -34,11 +34,16 @@ def test_threads_left_behind_stand_still_between_steps(session):
     session.step("import threading, time\nn = 0\ndef count():\n    global n\n    while True: n += 1")
     session.step("threading.Thread(target=count, daemon=True).start(); time.sleep(0.1)")
     before = int(session.step("print(n)").stdout)
-    time.sleep(0.5)
     (pid,) = programs(ME)
-    ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11]
-    time.sleep(0.5)
-    assert Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11] == ticks
+
+    def state_and_ticks() -> tuple[str, str]:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return fields[0], fields[11]
+
+    assert eventually(lambda: state_and_ticks()[0] == "T")
+    stopped = state_and_ticks()
+    time.sleep(0.3)
+    assert state_and_ticks() == stopped
     assert int(session.step("print(n)").stdout) > before > 0
 
 
@@ -48,9 +53,9 @@ def test_what_threads_print_belongs_to_the_step_in_which_they_print(session):
     )
     session.step("threading.Thread(target=speak, daemon=True).start()")
     time.sleep(0.3)
-    result = session.step("time.sleep(0.3); print('me')")
-    assert "me" in result.stdout
-    assert 5 < result.stdout.count("t") < 60
+    result = session.step("began = time.monotonic(); time.sleep(0.3); print('me', time.monotonic() - began)")
+    seconds = float(result.stdout.partition("me ")[2].split()[0])
+    assert 0 < result.stdout.count("t") < seconds / 0.01 + 5, "nothing was printed between the steps"
 
 
 def test_more_threads_than_the_limit_end_the_step(box):
@@ -156,8 +161,8 @@ def test_a_session_is_used_in_a_with_block_and_once(box):
 
 def test_one_step_at_a_time(session):
     with ThreadPoolExecutor(1) as threads:
-        running = threads.submit(session.step, "import time; time.sleep(0.7); x = 1")
-        time.sleep(0.3)
+        running = threads.submit(session.step, f"{AT_WORK}import time; time.sleep(0.7); x = 1")
+        assert eventually(lambda: bool(at_work(ME)))
         with pytest.raises(SandboxError, match="one at a time"):
             session.step("")
         with pytest.raises(SandboxError, match="one at a time"):
