@@ -305,10 +305,11 @@ class TestImportanceWeights:
         assert self.weights(level="sequence") == [pytest.approx([1, 1]), pytest.approx([math.exp(0.1), 1])]
         assert self.weights(level="sequence", mode="mask", upper=1.05) == [pytest.approx([1, 1]), [0, 1]]
 
-    def test_a_vast_weight_does_not_overflow(self):
+    @pytest.mark.parametrize(("mode", "weight"), [("truncate", 2.0), ("mask", 0.0)])
+    def test_a_weight_that_overflows_is_out_of_bounds(self, mode, weight):
         vast = a_batch(stale=torch.ones(3, dtype=torch.bool), behaviour_log_probs=torch.full((3, 4), -400.0))
-        found = importance_weights(vast, OffPolicyConfig(level="sequence")).weights
-        assert found[vast.mask].eq(2).all()
+        found = importance_weights(vast, OffPolicyConfig(level="sequence", mode=mode)).weights
+        assert found[vast.mask].eq(weight).all()
 
     def test_they_scale_the_gradient_and_have_none_themselves(self):
         log_probs = torch.full((3, 4), -0.5, requires_grad=True)

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from thor_ray.config.reinforcement import OffPolicyConfig
 from thor_ray.objectives.batch import PolicyBatch
-from thor_ray.objectives.surrogate import LARGEST_LOG_RATIO
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +49,7 @@ def importance_weights(batch: PolicyBatch, config: OffPolicyConfig) -> Importanc
     log_weights = batch.proximal_log_probs - batch.behaviour_log_probs
     if config.level == "sequence":
         log_weights = batch.row_sums(log_weights).unsqueeze(1).expand_as(batch.mask)
-    weights = log_weights.clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO).exp()
+    weights = log_weights.exp()  # A product may overflow to infinity, which lies out of bounds like any other.
     if config.mode == "truncate":
         limited = corrected & (weights > config.upper)
         bounded = weights.clamp(max=config.upper)
