@@ -6,7 +6,6 @@ from typing import Any, cast
 
 import pytest
 
-from learners.publish import WeightPublication
 from learners.sequences import TrainingSequence
 from tests.support.runs import FAILED, GOLD, OK, TOKENIZER, continuation, say, trajectory
 from thor_ray.config import Recipe, validate_recipe
@@ -14,8 +13,14 @@ from thor_ray.problems import Problem
 from thor_ray.records import Stage
 from thor_ray.runlog import RunLog
 from thor_ray.selection import GroupReject, TrajectoryReject
-from thor_ray.stages.hierarchical_rl import hierarchical_rl
-from thor_ray.stages.problem_sets import ProblemSets
+from thor_ray.stages.hierarchical_rl import (
+    Round,
+    minibatches,
+    record,
+    resample_failed_steps,
+    sample_episodes,
+    select,
+)
 from thor_ray.stages.workers import Workers
 from thor_ray.trajectory import FinishReason, Group, GroupKind, SpanKind, Trajectory, TrajectoryBuilder
 
@@ -31,9 +36,7 @@ def without_action(name: str, parent: Trajectory) -> Trajectory:
 
 
 class Fleet:
-    """Rollout actors that play the same trajectories each round: one in four right, two in four with failed code."""
-
-    actors = ("actor",)
+    """Rollout actors that always play the same: of four episodes one is right, in two the code fails."""
 
     def __init__(self) -> None:
         self.resampled: list[str] = []
@@ -64,23 +67,10 @@ class Fleet:
 
 
 class Learners:
-    """Keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.given: list[TrainingSequence] = []
-
-    def begin_rl(self, *_: Any) -> None:
-        """Nothing to set up."""
+    """Says that nothing is stale."""
 
     def with_proximal_log_probs(self, sequences: Sequence[TrainingSequence]) -> list[TrainingSequence]:
         return [sequence.with_proximal_log_probs(sequence.behaviour_log_probs) for sequence in sequences]
-
-    def update(self, sequences: Sequence[TrainingSequence]) -> dict[str, float]:
-        self.given.extend(sequences)
-        return {"loss": 0.0}
-
-    def publish(self, _: Sequence[Any]) -> WeightPublication:
-        return WeightPublication(1, 0.1, 0.0, "c", 8)
 
 
 class Codec:
@@ -89,21 +79,25 @@ class Codec:
 
 
 class Loop:
-    """One round of the loop; everything but engines and learners is real."""
+    """One round, as the loop puts it together; everything but engines and learners is real."""
 
     def __init__(self, log: RunLog) -> None:
-        self.log, self.fleet, self.learners = log, Fleet(), Learners()
+        self.log, self.fleet = log, Fleet()
+        self.given: list[TrainingSequence] = []
         self.metrics: dict[str, Any] = {}
 
-    def run(self, **rl: Any) -> "Loop":
+    def run(self, **rl: Any) -> None:
         recipe: Recipe = validate_recipe({"rl": {"rounds": 1, "groups_per_round": 2} | rl}, "test")
-        workers = Workers(cast("Any", self.fleet), cast("Any", Codec()), cast("Any", self.learners))
-        problems = ProblemSets(tuple(PROBLEMS), tuple(PROBLEMS), too_long=0)
-        hierarchical_rl(workers, problems, recipe, self.log, lambda _, metrics: self.metrics.update(metrics))
-        return self
+        workers = Workers(cast("Any", self.fleet), cast("Any", Codec()), cast("Any", Learners()))
+        episodes = sample_episodes(workers, PROBLEMS, recipe, 0)
+        steps = resample_failed_steps(workers, episodes, recipe, 0)
+        selection = select(workers, [*episodes, *steps], recipe.rl)
+        self.given = [one for batch in minibatches(workers, selection.kept, 2, seed=0) for one in batch]
+        outcome = Round(0, episodes, steps, 1.0, selection, updates=[], publication=None)
+        self.metrics = record(self.log, outcome, PROBLEMS)
 
     def advantages(self, level: GroupKind) -> list[float]:
-        return sorted(round(one.advantage, 3) for one in self.learners.given if one.level is level)
+        return sorted(round(one.advantage, 3) for one in self.given if one.level is level)
 
 
 @pytest.fixture

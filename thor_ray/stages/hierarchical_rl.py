@@ -14,7 +14,7 @@ from actors.generation import derive_seed
 from actors.sampler import RolloutSettings
 from learners.publish import WeightPublication
 from learners.sequences import TrainingSequence, from_groups
-from thor_ray.config import Recipe
+from thor_ray.config import Recipe, RLConfig
 from thor_ray.metrics import round_metrics
 from thor_ray.problems import Problem
 from thor_ray.records import Learned, Stage
@@ -75,12 +75,7 @@ def hierarchical_rl(workers: Workers, problems: ProblemSets, recipe: Recipe, log
         episodes = sample_episodes(workers, batch, recipe, index)
         steps = resample_failed_steps(workers, episodes, recipe, index)
         sampling_seconds = time.monotonic() - started
-        selection = select_groups(
-            [*episodes, *steps],
-            config.filters,
-            workers.codec.decode,
-            divide_by_deviation=config.objective.normalise_advantages,
-        )
+        selection = select(workers, [*episodes, *steps], config)
         updates = [
             learners.update(minibatch)
             for minibatch in minibatches(workers, selection.kept, config.updates_per_round, recipe.seed + index)
@@ -125,6 +120,16 @@ def resample_failed_steps(workers: Workers, episodes: Sequence[Group], recipe: R
         seed=recipe.seed,
     )
     return reward_missing_actions(groups, config.no_action_reward)
+
+
+def select(workers: Workers, groups: Sequence[Group], config: RLConfig) -> Selection:
+    """What of a round may train, and with which advantages (spec D.3, E.4)."""
+    return select_groups(
+        groups,
+        config.filters,
+        workers.codec.decode,
+        divide_by_deviation=config.objective.normalise_advantages,
+    )
 
 
 def minibatches(
