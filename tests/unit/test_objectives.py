@@ -205,6 +205,11 @@ class TestPolicyLoss:
         with pytest.raises(MissingInputError, match="entropies"):
             self.loss(entropy_weight=0.1)
 
+    def test_a_row_without_tokens_in_the_loss_is_no_sequence(self):
+        mask = a_batch().mask.clone()
+        mask[0] = False
+        assert a_batch(mask=mask).counts() == {EPISODE: TokenCounts(1, 0, 1), STEP: TokenCounts(2, 2, 1)}
+
     @pytest.mark.parametrize(
         ("field", "value", "fault"),
         [
@@ -311,13 +316,10 @@ class TestImportanceWeights:
         found = importance_weights(vast, OffPolicyConfig(level="sequence", mode=mode)).weights
         assert found[vast.mask].eq(weight).all()
 
-    def test_they_scale_the_gradient_and_have_none_themselves(self):
+    def test_they_scale_the_gradient(self):
         log_probs = torch.full((3, 4), -0.5, requires_grad=True)
-        proximal = torch.full((3, 4), -0.5, requires_grad=True)
         batch = a_batch(
-            stale=torch.ones(3, dtype=torch.bool),
-            behaviour_log_probs=torch.full((3, 4), -0.5 - math.log(1.5)),
-            proximal_log_probs=proximal.detach(),
+            stale=torch.ones(3, dtype=torch.bool), behaviour_log_probs=torch.full((3, 4), -0.5 - math.log(1.5))
         )
         config = ObjectiveConfig(nll_weight=0)
         loss, statistics = policy_loss(log_probs, batch, denominators(batch.counts(), "per_level"), config)
@@ -326,6 +328,11 @@ class TestImportanceWeights:
         assert log_probs.grad[0, 1].item() == pytest.approx(-1.5 / 4)
         assert statistics.metrics()["corrected_fraction"] == 1
         assert statistics.metrics()["limited_fraction"] == 0
+
+    def test_they_have_no_gradient_themselves(self):
+        proximal = torch.full((3, 4), -0.5, requires_grad=True)
+        batch = a_batch(stale=torch.ones(3, dtype=torch.bool), proximal_log_probs=proximal)
+        assert not importance_weights(batch, OffPolicyConfig()).weights.requires_grad
 
     def test_without_proximal_log_probs_the_ratio_itself_makes_up_for_it(self):
         batch = a_batch(stale=torch.ones(3, dtype=torch.bool), proximal_log_probs=None)
