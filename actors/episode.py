@@ -136,7 +136,10 @@ class Episode:
         """Takes the tokens that ``next`` asked for."""
         if not isinstance(self.next(), Generate):
             raise ValueError(f"episode {self.builder.trajectory_id} does not wait for tokens")
-        self.builder.cost.generated_tokens += len(generation.ids)
+        cost = self.builder.cost
+        cost.generated_tokens += len(generation.ids)
+        cost.prompt_tokens += len(self.builder)
+        cost.cached_tokens += generation.cached_tokens
         if self._phase is _Phase.THOUGHT:
             self._on_thought(generation)
         else:

@@ -94,6 +94,7 @@ class EvaluationStatistics:
         discarded_attempts: Failed attempts that self-correction cut away.
         kept_tokens: Mean tokens sampled per trajectory that stand in it.
         discarded_tokens: Mean tokens sampled per trajectory that were cut away.
+        cached_share: Share of the requests' prompt tokens whose keys and values were reused; ``None`` where unknown.
         finish: Trajectories by finish reason.
         grades: Trajectories by the grader's status; ``ungraded`` where there was no answer to grade.
     """
@@ -111,6 +112,7 @@ class EvaluationStatistics:
     discarded_attempts: int
     kept_tokens: float
     discarded_tokens: float
+    cached_share: float | None
     finish: dict[str, int]
     grades: dict[str, int]
 
@@ -147,9 +149,17 @@ def evaluation_statistics(trajectories: Sequence[Trajectory]) -> EvaluationStati
         discarded_attempts=code.discarded_attempts,
         kept_tokens=sum(trajectory.cost.kept_tokens for trajectory in judged) / total,
         discarded_tokens=sum(trajectory.cost.discarded_tokens for trajectory in judged) / total,
+        cached_share=cached_share(judged),
         finish=_count(str(trajectory.finish) for trajectory in trajectories),
         grades=_count(trajectory.grade_status or "ungraded" for trajectory in trajectories),
     )
+
+
+def cached_share(trajectories: Iterable[Trajectory]) -> float | None:
+    """Share of all requests' prompt tokens whose keys and values were reused; ``None`` where nobody counted them."""
+    costs = [trajectory.cost for trajectory in trajectories]
+    prompts = sum(cost.prompt_tokens for cost in costs)
+    return sum(cost.cached_tokens for cost in costs) / prompts if prompts else None
 
 
 def is_judged(trajectory: Trajectory) -> bool:
@@ -203,6 +213,7 @@ def round_metrics(groups: Sequence[Group], seconds: float) -> dict[str, float | 
         ``reward`` (mean of episodes that have one), ``correct``, ``code_ratio``, ``failing_share`` (of executed
         blocks), ``tokens`` (mean sampled tokens of an episode), ``step_reward`` (mean of step continuations),
         ``episodes``, ``steps`` (trajectories), ``infra_errors``, ``tokens_per_second`` (all sampled tokens),
+        ``cached_share`` and ``step_cached_share`` (of the prompt tokens of requests for episodes and continuations),
         ``finish/<reason>`` (share of episodes), ``dropped/<reason>`` (groups). Undefined figures are ``None``.
     """
     episodes = [t for group in groups if group.kind is GroupKind.EPISODE for t in group.trajectories]
@@ -222,6 +233,8 @@ def round_metrics(groups: Sequence[Group], seconds: float) -> dict[str, float | 
         "steps": len(steps),
         "infra_errors": code.infra_errors,
         "tokens_per_second": generated / seconds if seconds > 0 else None,
+        "cached_share": cached_share(episodes),
+        "step_cached_share": cached_share(steps),
         **{f"finish/{reason}": count / len(episodes) for reason, count in finish.items()},
         **{f"dropped/{reason}": count for reason, count in dropped.items()},
     }

@@ -63,6 +63,8 @@ _COST: Final = pa.struct(
     [
         ("generated_tokens", pa.int64()),
         ("discarded_tokens", pa.int64()),
+        ("prompt_tokens", pa.int64()),
+        ("cached_tokens", pa.int64()),
         ("sandbox_calls", pa.int64()),
         ("failed_calls", pa.int64()),
         ("llm_seconds", pa.float64()),

@@ -116,10 +116,17 @@ class FinishReason(StrEnum):
 
 @dataclass(slots=True)
 class Cost:
-    """What one trajectory consumed. ``generated = kept + discarded`` holds for tokens sampled on its behalf."""
+    """What one trajectory consumed. ``generated = kept + discarded`` holds for tokens sampled on its behalf.
+
+    Attributes:
+        prompt_tokens: What its requests conditioned on, added up: each request brings everything before it once more.
+        cached_tokens: Those of them whose keys and values the engine still had, so that they were not computed again.
+    """
 
     generated_tokens: int = 0
     discarded_tokens: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
     sandbox_calls: int = 0
     failed_calls: int = 0
     llm_seconds: float = 0.0
@@ -131,6 +138,11 @@ class Cost:
     def kept_tokens(self) -> int:
         """Tokens that stand in the trajectory."""
         return self.generated_tokens - self.discarded_tokens
+
+    @property
+    def cached_share(self) -> float | None:
+        """Share of the requests' prompt tokens that were reused; ``None`` without requests, or where nobody counted."""
+        return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thor_ray.claims import Claim, Relation, learning_claims, weight_claims
-from thor_ray.metrics import clustered_interval, code_statistics, evaluation_statistics, round_metrics, wilson_interval
+from thor_ray.metrics import (
+    cached_share,
+    clustered_interval,
+    code_statistics,
+    evaluation_statistics,
+    round_metrics,
+    wilson_interval,
+)
 from thor_ray.trajectory import (
     ExecutionResult,
     ExecutionStatus,
@@ -159,6 +166,20 @@ def test_a_round_without_trajectories_has_undefined_figures_rather_than_zeros():
     figures = round_metrics([], seconds=0.0)
     assert figures["reward"] is figures["failing_share"] is figures["tokens_per_second"] is None
     assert figures["episodes"] == 0
+
+
+def test_the_cached_share_is_of_all_prompt_tokens_together():
+    small, large, uncounted = trajectory(), trajectory(), trajectory()
+    small.cost.prompt_tokens, small.cost.cached_tokens = 10, 0
+    large.cost.prompt_tokens, large.cost.cached_tokens = 90, 80
+    assert cached_share([small, large, uncounted]) == 0.8
+    assert evaluation_statistics([small, large]).cached_share == 0.8
+    assert cached_share([uncounted]) is None is uncounted.cost.cached_share
+    figures = round_metrics(
+        [Group("e", GroupKind.EPISODE, "p", (small,)), Group("s", GroupKind.STEP, "p", (large,))], seconds=1.0
+    )
+    assert figures["cached_share"] == 0
+    assert figures["step_cached_share"] == pytest.approx(8 / 9)
 
 
 WEIGHTS = {"published": 31, "verified": 31, "max_logprob_gap": 2e-6}

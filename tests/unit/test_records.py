@@ -56,6 +56,8 @@ results = st.builds(
 costs = st.builds(
     Cost,
     generated_tokens=st.integers(0, 2**40),
+    prompt_tokens=st.integers(0, 2**40),
+    cached_tokens=st.integers(0, 2**40),
     sandbox_calls=st.integers(0, 99),
     llm_seconds=seconds,
     tool_seconds=seconds,
@@ -213,6 +215,21 @@ def test_another_schema_version_is_refused_with_the_version_to_use(tmp_path):
     with pytest.raises(RecordFormatError, match=r"schema 99.*7\.1\.0") as caught:
         list(read_records([path]))
     assert "pip install thor-ray==7.1.0" in caught.value.remedy
+
+
+def test_records_from_before_prompt_tokens_were_counted_say_that_nobody_did(tmp_path):
+    builder = TrajectoryBuilder("t", "p", [1])
+    builder.append_sampled(SpanKind.ANSWER, [2], [-0.5], 0)
+    builder.cost = Cost(generated_tokens=1, prompt_tokens=1, cached_tokens=1)
+    path = tmp_path / "rl-00000.parquet"
+    write_groups(path, [Group("g", GroupKind.EPISODE, "p", (builder.finish(FinishReason.ANSWERED),))], Stage.RL, 0)
+    table = pq.read_table(path)
+    cost = [field for field in table.schema.field("cost").type if field.name not in ("prompt_tokens", "cached_tokens")]
+    position = table.schema.get_field_index("cost")
+    pq.write_table(table.set_column(position, "cost", table.column("cost").cast(pa.struct(cost))), path)
+    (trajectory,) = read_trajectories([path])
+    assert trajectory.cost == Cost(generated_tokens=1)
+    assert trajectory.cost.cached_share is None
 
 
 def test_a_parquet_file_of_somebody_else_is_refused(tmp_path):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from thor_ray.evaluation.answers import Equivalent, same_text
-from thor_ray.evaluation.bootstrap import RESAMPLES, Resampler, share_interval
+from thor_ray.evaluation.bootstrap import RESAMPLES, Floats, Resampler, share_interval
 from thor_ray.evaluation.estimators import majority_at_k, pass_at_k, sizes_up_to
 from thor_ray.evaluation.figures import (
     About,
@@ -16,6 +16,7 @@ from thor_ray.evaluation.figures import (
     CodeFigures,
     Estimate,
     EvaluationReport,
+    JudgeFigures,
     SelectionFigures,
     SliceFigures,
     SpeedFigures,
@@ -34,7 +35,7 @@ from thor_ray.evaluation.outcomes import (
     generated_tokens,
     sort_outcomes,
 )
-from thor_ray.evaluation.samples import EvaluationSample, strategy_name
+from thor_ray.evaluation.samples import EvaluationSample, TokenUse, strategy_name
 from thor_ray.evaluation.selection import Candidate, Method, NoCode, choose
 from thor_ray.evaluation.significance import ContingencyTable, chi_squared, stratified_chi_squared
 from thor_ray.grading import GradeStatus
@@ -103,6 +104,7 @@ def benchmark_figures(part: BenchmarkOutcomes, resampler: Resampler, no_code: No
             _at_k(problems, k, resampler, lambda problem, k: majority_at_k(problem.classes, problem.correct, k))
             for k in sizes
         ],
+        judge=judge_figures(problems, resampler),
         selection=selection_figures(problems, resampler, no_code),
         outcomes=count(str(sample.status) for sample in samples),
         finish=count(str(sample.finish) for sample in (*samples, *part.excluded) if sample.finish is not None),
@@ -121,26 +123,53 @@ def benchmark_figures(part: BenchmarkOutcomes, resampler: Resampler, no_code: No
 def selection_figures(
     problems: Sequence[ProblemOutcomes], resampler: Resampler, no_code: NoCode
 ) -> list[SelectionFigures]:
-    """Accuracy of each method of choosing one sample of a problem, as far as its inputs are known."""
+    """Accuracy and cost of each method of choosing one sample of a problem, as far as its inputs are known."""
     most = max(len(problem.samples) for problem in problems)
+    if most == 1:
+        return []
     samples = [sample for problem in problems for sample in problem.samples]
     code_known = all(sample.code is not None for sample in samples) and any(
         sample.code.executed for sample in samples if sample.code
     )
     scores_known = all(sample.external_score is not None for sample in samples)
-    methods = [
-        method
+    accuracy = {
+        method: np.asarray([_chosen(problem, method, no_code).correct for problem in problems], np.float64)
         for method in Method
-        if most > 1 and (code_known or not method.needs_code) and (scores_known or not method.needs_score)
-    ]
+        if (code_known or not method.needs_code) and (scores_known or not method.needs_score)
+    }
+    average = np.asarray([problem.accuracy for problem in problems])
+    tokens = _per_problem(problems, [None if one.tokens is None else one.tokens.generated for one in samples])
+    calls = _per_problem(problems, [None if one.code is None else one.code.sandbox_calls for one in samples])
     return [
         SelectionFigures(
             method=str(method),
             candidates=most,
-            accuracy=_share([float(_chosen(problem, method, no_code).correct) for problem in problems], resampler),
+            accuracy=_share(correct, resampler),
+            gain=_difference(correct - average, resampler),
+            over_majority=_difference(correct - accuracy[Method.SELF_CONSISTENCY], resampler),
+            tokens=tokens,
+            sandbox_calls=calls,
         )
-        for method in methods
+        for method, correct in accuracy.items()
     ]
+
+
+def judge_figures(problems: Sequence[ProblemOutcomes], resampler: Resampler) -> JudgeFigures | None:
+    """The second opinion on these samples; ``None`` where none was asked for."""
+    verdicts = [one.judge for problem in problems for one in problem.samples if one.judge is not None]
+    if not verdicts:
+        return None
+    statuses = [verdict.status for verdict in verdicts]
+    accepted, refused = statuses.count(GradeStatus.CORRECT), statuses.count(GradeStatus.WRONG)
+    shares = [np.mean([one.correct_or_accepted for one in problem.samples]) for problem in problems]
+    return JudgeFigures(
+        judges=sorted({verdict.judge for verdict in verdicts}),
+        accuracy=_share([float(share) for share in shares], resampler),
+        asked=len(verdicts),
+        accepted=accepted,
+        refused=refused,
+        failed=len(verdicts) - accepted - refused,
+    )
 
 
 def code_figures(problems: Sequence[ProblemOutcomes], resampler: Resampler) -> CodeFigures | None:
@@ -174,6 +203,8 @@ def token_figures(problems: Sequence[ProblemOutcomes], resampler: Resampler) -> 
         kept=sum(tokens.kept for tokens in used) / len(used),
         discarded=sum(tokens.discarded for tokens in used) / len(used),
         total_generated=sum(tokens.generated for tokens in used),
+        prompt=_mean(tokens.prompt for tokens in used),
+        cached_share=_cached_share(used),
     )
 
 
@@ -253,11 +284,30 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _share(values: Sequence[float], resampler: Resampler) -> Estimate:
+def _share(values: Sequence[float] | Floats, resampler: Resampler) -> Estimate:
     """Mean over problems of shares."""
     estimate = PerProblem.mean(values).estimate(resampler, share=True)
     assert estimate is not None, "there is a problem"
     return estimate
+
+
+def _difference(values: Floats, resampler: Resampler) -> Estimate:
+    """Mean over problems of differences."""
+    estimate = PerProblem.mean(values).estimate(resampler, share=False)
+    assert estimate is not None, "there is a problem"
+    return estimate
+
+
+def _per_problem(problems: Sequence[ProblemOutcomes], amounts: Sequence[int | None]) -> float | None:
+    """What all samples of a problem cost together, on average; ``None`` unless all are known."""
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) / len(problems) if len(known) == len(amounts) else None
+
+
+def _cached_share(used: Sequence[TokenUse]) -> float | None:
+    """Share of reused prompt tokens of the samples that know both; ``None`` if none does."""
+    known = [(one.prompt, one.cached) for one in used if one.prompt and one.cached is not None]
+    return sum(cached for _, cached in known) / sum(prompt for prompt, _ in known) if known else None
 
 
 def _at_k(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+from thor_ray.evaluation.comparison_tables import signed_points
 from thor_ray.evaluation.figures import BenchmarkFigures, EvaluationReport, SliceFigures
 from thor_ray.evaluation.sections import (
     DASH,
@@ -16,6 +17,7 @@ from thor_ray.evaluation.sections import (
     plain,
     whole,
 )
+from thor_ray.evaluation.selection import Method
 from thor_ray.progress import figure_text, percent
 
 METHODS: Final = {
@@ -34,6 +36,15 @@ _CHOOSING: Final = (
     "One of the candidates is chosen without knowing the gold answer. What the reward model ties on is decided by code "
     "success; ties that are left go to the majority answer among those tied, then to the first candidate."
 )
+_CHOOSING_SCALE: Final = (
+    "Any one is a candidate drawn at random (avg@k), the best there is knows the gold answer (pass@k): no choice can do "
+    "better. Gains are over any one, in percentage points, paired by problem. Tokens and sandbox calls are per problem: "
+    "choosing pays for all its candidates."
+)
+_JUDGE: Final = (
+    "A language model was asked whether answers that the rules did not accept mean the same as the gold answer. Its "
+    "verdicts stand beside those of the rules: every other figure of this report is by the rules alone."
+)
 _CODE: Final = (
     "Code ratio: samples that executed code. Calls are executed blocks that stand in the samples; attempts that "
     "self-correction cut away are counted as corrected, blocks that our own failure kept from running as lost."
@@ -45,7 +56,9 @@ _TOOL_SUCCESS: Final = (
 )
 _COST: Final = (
     "Per sample, everything that self-correction cut away included. Samples run side by side, so that seconds of waiting "
-    "add up to more than the evaluation took; samples per second are by the clock."
+    "add up to more than the evaluation took; samples per second are by the clock. Cached is the share of the tokens "
+    "that requests condition on whose keys and values were reused: of the text so far after a program, of the prefix of a "
+    "failed step, of a prompt that several samples share."
 )
 
 
@@ -55,6 +68,7 @@ def evaluation_sections(report: EvaluationReport) -> list[Section]:
         accuracy_section,
         _more_samples_section,
         _selection_section,
+        _judge_section,
         _code_section,
         _tool_success_section,
         _cost_section,
@@ -121,17 +135,71 @@ def _more_samples_section(report: EvaluationReport) -> Section | None:
 
 
 def _selection_section(report: EvaluationReport) -> Section | None:
+    rows = [row for part in report.benchmarks for row in _selection_rows(part)]
+    if not rows:
+        return None
+    headings = (
+        "benchmark", "chosen by", "accuracy", "95 %", "gain", "95 %", "over majority", "95 %", "candidates", "tokens",
+        "sandbox calls",
+    )  # fmt: skip
+    return Section("Choosing one candidate", (Table(headings, tuple(rows)),), (_CHOOSING, _CHOOSING_SCALE))
+
+
+def _selection_rows(part: BenchmarkFigures) -> Iterator[Row]:
+    """A candidate at random, each method, and what no method can exceed."""
+    if not part.selection:
+        return
+    known = part.selection[0]
+    one, every = part.accuracy, part.pass_at[-1].share
+    cost = [None if total is None else total / known.candidates for total in (known.tokens, known.sandbox_calls)]
+    yield Row((label(part), "any one", percent(one.value), interval(one), *[""] * 4, "1", *map(figure_text, cost)))
+    for method in part.selection:
+        yield Row(
+            (
+                "",
+                METHODS[method.method],
+                percent(method.accuracy.value),
+                interval(method.accuracy),
+                signed_points(method.gain.value),
+                interval(method.gain, signed_points, " to "),
+                signed_points(method.over_majority.value),
+                interval(method.over_majority, signed_points, " to "),
+                str(method.candidates),
+                figure_text(method.tokens),
+                figure_text(method.sandbox_calls),
+            ),
+            ours=method.method == Method.SELF_REWARDED,
+        )
+    yield Row(
+        ("", "the best there is", percent(every.value), interval(every), *[""] * 4, str(known.candidates), "", "")
+    )
+
+
+def _judge_section(report: EvaluationReport) -> Section | None:
     rows = [
         Row(
-            (label(part), METHODS[one.method], str(one.candidates), percent(one.accuracy.value), interval(one.accuracy))
+            (
+                label(part),
+                percent(part.accuracy.value),
+                interval(part.accuracy),
+                percent(judge.accuracy.value),
+                interval(judge.accuracy),
+                whole(judge.asked),
+                whole(judge.accepted),
+                whole(judge.refused),
+                whole(judge.failed),
+                ", ".join(judge.judges),
+            )
         )
         for part in report.benchmarks
-        for one in part.selection
+        if (judge := part.judge) is not None
     ]
     if not rows:
         return None
-    headings = ("benchmark", "chosen by", "candidates", "accuracy", "95 %")
-    return Section("Choosing one candidate", (Table(headings, tuple(rows)),), (_CHOOSING,))
+    headings = (
+        "benchmark", "by rules", "95 %", "by rules or judge", "95 %", "asked", "accepted", "refused", "no verdict", "judge"
+    )  # fmt: skip
+    return Section("Second opinion", (Table(headings, tuple(rows)),), (_JUDGE,))
 
 
 def _code_section(report: EvaluationReport) -> Section | None:
@@ -188,7 +256,7 @@ def _cost_section(report: EvaluationReport) -> Section | None:
     if not parts:
         return None
     headings = (
-        "benchmark", "tokens", "95 %", "kept", "cut away", "sandbox calls", "s for tokens", "s in programs",
+        "benchmark", "tokens", "95 %", "kept", "cut away", "cached", "sandbox calls", "s for tokens", "s in programs",
         "s for grading", "samples/s",
     )  # fmt: skip
     return Section("Cost", (Table(headings, tuple(map(_cost_row, parts))),), (_COST,))
@@ -196,12 +264,13 @@ def _cost_section(report: EvaluationReport) -> Section | None:
 
 def _cost_row(part: BenchmarkFigures) -> Row:
     tokens, speed, code = part.tokens, part.speed, part.code
-    of_tokens: tuple[str, ...] = (DASH,) * 4
+    of_tokens: tuple[str, ...] = (DASH,) * 5
     of_speed: tuple[str, ...] = (DASH,) * 4
     if tokens is not None:
         generated = tokens.generated
         means = map(figure_text, (tokens.kept, tokens.discarded))
-        of_tokens = (figure_text(generated.value), interval(generated, figure_text), *means)
+        cached = percent(tokens.cached_share)
+        of_tokens = (figure_text(generated.value), interval(generated, figure_text), *means, cached)
     if speed is not None:
         figures = (speed.llm_seconds, speed.tool_seconds, speed.grade_seconds, speed.samples_per_second)
         of_speed = tuple(map(figure_text, figures))

@@ -48,6 +48,14 @@ class SelectionFigures(Figures):
     """Candidates per problem, the largest number if they differ."""
     accuracy: Estimate
     """Share of problems whose chosen candidate is correct."""
+    gain: Estimate
+    """Accuracy minus avg@k, which is what drawing a candidate at random gives; paired by problem."""
+    over_majority: Estimate
+    """Accuracy minus that of self-consistency, paired by problem."""
+    tokens: float | None
+    """Mean generated tokens per problem, of all its candidates together; null where unknown."""
+    sandbox_calls: float | None
+    """Mean programs per problem that were sent to the sandbox for all its candidates; null where unknown."""
 
 
 class CodeFigures(Figures):
@@ -86,6 +94,27 @@ class TokenFigures(Figures):
     """Mean tokens that self-correction cut away."""
     total_generated: int
     """All sampled tokens together."""
+    prompt: float | None
+    """Mean tokens that the requests of a sample condition on, added up over its requests; null where unknown."""
+    cached_share: float | None
+    """Share of these whose keys and values were reused, so that they were not computed again; null where unknown."""
+
+
+class JudgeFigures(Figures):
+    """A language model's opinion of what the rules did not accept, beside theirs and never instead of it."""
+
+    judges: list[str]
+    """Names of the models that were asked."""
+    accuracy: Estimate
+    """avg@k if what a judge accepted counted as correct, too."""
+    asked: int
+    """Judged samples that a judge was asked about."""
+    accepted: int
+    """Those that it accepted."""
+    refused: int
+    """Those that it refused."""
+    failed: int
+    """Those on which it gave no verdict; they stay what the rules say."""
 
 
 class SpeedFigures(Figures):
@@ -178,6 +207,8 @@ class BenchmarkFigures(Figures):
     """pass@k: chance that at least one of k samples is correct, unbiased (Chen et al. 2021)."""
     majority_at: list[AtK]
     """majority@k: chance that the most frequent answer of k samples is correct; a tie counts by share."""
+    judge: JudgeFigures | None
+    """A second opinion on what the rules did not accept; null where none was asked for."""
     selection: list[SelectionFigures]
     """Choosing one of all samples of a problem, by each method whose inputs are known; empty for one sample."""
     outcomes: dict[str, int]

@@ -116,7 +116,7 @@ class PerProblem:
     below: Floats
 
     @classmethod
-    def mean(cls, values: Sequence[float]) -> "PerProblem":
+    def mean(cls, values: Sequence[float] | Floats) -> "PerProblem":
         """A figure that is the mean over problems."""
         return cls(np.asarray(values, np.float64), np.ones(len(values)))
 

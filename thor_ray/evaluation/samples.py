@@ -80,16 +80,27 @@ class CodeUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenUse:
-    """The tokens that were sampled for one sample: ``generated = kept + discarded``."""
+    """The tokens of one sample: those that were sampled, ``generated = kept + discarded``, and those conditioned on.
+
+    Attributes:
+        generated: Sampled tokens.
+        discarded: Those of them that self-correction cut away.
+        prompt: What all its requests conditioned on, added up; ``None`` where unknown.
+        cached: Those of them whose keys and values were reused; ``None`` where unknown.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
 
     generated: Count
     discarded: Count = 0
+    prompt: Count | None = None
+    cached: Count | None = None
 
     def __post_init__(self) -> None:
         if self.discarded > self.generated:
             raise ValueError(f"{self.discarded} tokens were discarded, but only {self.generated} generated")
+        if self.cached is not None and (self.prompt is None or self.cached > self.prompt):
+            raise ValueError(f"{self.cached} prompt tokens were reused, but there are {self.prompt}")
 
     @property
     def kept(self) -> int:
@@ -116,6 +127,23 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeVerdict:
+    """What a language model says of an answer that the rules did not accept; it stands beside their verdict.
+
+    Attributes:
+        judge: Name of the model.
+        status: ``correct``, ``wrong``, or ``error`` where it gave no verdict.
+        reason: Why, in words that can be counted.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
+
+    judge: str
+    status: GradeStatus
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationSample:
     r"""One sample of one problem.
 
@@ -137,6 +165,7 @@ class EvaluationSample:
         tokens: Its tokens; ``None`` where unknown.
         timing: Its seconds; ``None`` where unknown.
         external_score: What a reward model gave it, for best-of-N; the higher the better.
+        judge: A language model's verdict beside that of the rules; ``None`` where none was asked.
         trajectory_id: Of its trajectory among the records, where there is one.
         schema: Version of the row.
     """
@@ -160,6 +189,7 @@ class EvaluationSample:
     tokens: TokenUse | None = None
     timing: Timing | None = None
     external_score: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    judge: JudgeVerdict | None = None
     trajectory_id: str | None = None
     schema: Annotated[int, Field(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)] = field(default=SCHEMA_VERSION)
 
@@ -179,8 +209,13 @@ class EvaluationSample:
 
     @property
     def correct(self) -> bool:
-        """Whether the answer was found to equal the gold answer."""
+        """Whether the rules found the answer to equal the gold answer."""
         return self.status is GradeStatus.CORRECT
+
+    @property
+    def correct_or_accepted(self) -> bool:
+        """Whether the rules found it correct or, where they did not, the judge accepted it."""
+        return self.correct or (self.judge is not None and self.judge.status is GradeStatus.CORRECT)
 
 
 def strategy_name(strategy: RepairStrategy | None) -> str:
@@ -245,7 +280,13 @@ def sample_of_trajectory(
             lost=lost,
             discarded=len(trajectory.discarded),
         ),
-        tokens=TokenUse(generated=cost.generated_tokens, discarded=cost.discarded_tokens),
+        tokens=TokenUse(
+            generated=cost.generated_tokens,
+            discarded=cost.discarded_tokens,
+            # Records of before these were counted say 0, and no request conditions on nothing.
+            prompt=cost.prompt_tokens or None,
+            cached=cost.cached_tokens if cost.prompt_tokens else None,
+        ),
         timing=Timing(llm=cost.llm_seconds, tool=cost.tool_seconds, queue=cost.queue_seconds, grade=cost.grade_seconds),
         trajectory_id=trajectory.id,
     )

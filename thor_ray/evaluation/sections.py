@@ -88,11 +88,13 @@ def average_label(average: AverageFigures) -> str:
     return text if average.strategy == NO_CORRECTION else f"{text}, {plain(average.strategy)}"
 
 
-def interval(estimate: Estimate, text: Callable[[float], str] = lambda share: f"{share * 100:.1f}") -> str:
-    """95 % limits; a dash where there are none."""
+def interval(
+    estimate: Estimate, text: Callable[[float], str] = lambda share: f"{share * 100:.1f}", between: str = "–"
+) -> str:
+    """95 % limits; a dash where there are none. Those of differences have signs, and so stand apart by a word."""
     if estimate.low is None or estimate.high is None:
         return DASH
-    return f"{text(estimate.low)}–{text(estimate.high)}"
+    return f"{text(estimate.low)}{between}{text(estimate.high)}"
 
 
 def whole(value: int) -> str:

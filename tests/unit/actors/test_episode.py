@@ -323,6 +323,33 @@ class TestSelfCorrection:
         assert trajectory.cost.sandbox_calls == 5
         assert trajectory.cost.failed_calls == 3
 
+    def test_a_suffix_longer_than_the_thought_keeps_all_before_it(self, player: Player) -> None:
+        """The cut lies inside the failed thought, never in the observation before or, at the first step, in the prompt."""
+        pieces = player.tokens("One.\n", render_action("bad1"), "Again.\n", render_action("fine"), end=False)
+        pieces += player.tokens("Two.\n", render_action("bad2"), "Three.\n", render_action("good"), "So.")
+        trajectory = player.play(pieces, self.limits(suffix=1000), failing("bad1", "bad2"))
+        first, second = trajectory.discarded
+        observation = trajectory.steps[0].observation
+        assert observation is not None
+        assert (first.step_index, first.cut) == (0, trajectory.prompt_length)
+        assert (second.step_index, second.cut) == (1, observation.end)
+        assert player.codec.decode(second.ids) == "Two.\n" + render_action("bad2")
+        assert player.texts(trajectory, SpanKind.THOUGHT) == ["Again.\n", "Three.\n"]
+
+    def test_an_attempt_is_not_told_what_went_wrong_before(self, player: Player) -> None:
+        pieces = player.tokens("Try", *[render_action("bad")] * 3, "I give up.")
+        player.play(pieces, self.limits(attempts=2, suffix=0), failing("bad"))
+        told = [FAILED.text in player.codec.decode(context) for context in player.contexts]
+        assert told[-1]
+        assert not any(told[:-1]), "only what follows the last attempt reads the error"
+
+    def test_the_header_of_the_chat_stays_in_front_of_every_attempt(self, player: Player) -> None:
+        header = "<|im_start|>user\nWhat is 3 + 4?<|im_end|>\n<|im_start|>assistant\n"
+        pieces = player.tokens("Try", *[render_action("bad")] * 2, render_action("good"), "So.")
+        player.play(pieces, self.limits(suffix=1000), failing("bad"), player.builder(header))
+        assert len(player.contexts) >= 3 * 2
+        assert all(player.codec.decode(context).startswith(header) for context in player.contexts)
+
     def test_after_the_last_attempt_the_error_stays(self, player: Player) -> None:
         pieces = player.tokens("Try", *[render_action("bad")] * 3, "I give up.")
         trajectory = player.play(pieces, self.limits(attempts=2, suffix=0), failing("bad"))

@@ -61,6 +61,7 @@ class Played:
     trajectory: Trajectory
     observed: list[str]
     sampled: int
+    conditioned: int
     executed: list[str]
 
 
@@ -69,7 +70,7 @@ def play(
 ) -> Played:
     stream = iter([token for piece in pieces for token in ([end_id] if piece == "<end>" else codec.encode(piece))])
     episode = Episode(TrajectoryBuilder("t", "p", codec.encode(PROMPT)), codec, limits)
-    sampled, executed, turn = 0, [], 0
+    sampled, conditioned, executed, turn = 0, 0, [], 0
     while True:
         turn += 1
         match episode.next():
@@ -78,6 +79,7 @@ def play(
                 assert ids == tuple(episode.builder.ids)
                 generation = play_script(stream, (stop,), budget, codec, end_id, version=turn)
                 sampled += len(generation.ids)
+                conditioned += len(ids)
                 episode.on_generation(generation)
             case Execute(code=code):
                 executed.append(code)
@@ -85,7 +87,7 @@ def play(
             case Finished(reason=reason):
                 trajectory = episode.builder.finish(reason)
                 observed = [step.result.text for step in trajectory.steps if step.observation is not None]
-                return Played(trajectory, observed, sampled, executed)
+                return Played(trajectory, observed, sampled, conditioned, executed)
 
 
 @pytest.mark.parametrize("name", ["bytes", "fences"])
@@ -109,6 +111,7 @@ def test_invariants(
     spans = [span for span in trajectory.spans if span.kind is SpanKind.OBSERVATION]
     decoded = [codec.decode(trajectory.ids[span.start : span.end]) for span in spans]
     assert decoded == [render_observation(text) for text in played.observed]
+    assert trajectory.cost.prompt_tokens == played.conditioned
     # The spans tile the ids; a version and a log-prob come with a sampled token and with no other.
     borders = [0, *(span.end for span in trajectory.spans)]
     assert borders == [*(span.start for span in trajectory.spans), len(trajectory.ids)]
@@ -118,10 +121,21 @@ def test_invariants(
     for attempt in trajectory.discarded:
         assert attempt.cut >= max((span.end for span in spans if span.end <= attempt.cut), default=0)
         assert attempt.cut >= trajectory.prompt_length
+    # F.1: the prefix of a step is fixed at its first failure, and there are no more attempts than allowed.
+    if limits.correction is not None:
+        replans = limits.correction.strategy is RepairStrategy.FULL_REPLAN
+        steps = {None} if replans else {attempt.step_index for attempt in trajectory.discarded}
+        for step_index in steps:
+            attempts = [one for one in trajectory.discarded if step_index in (None, one.step_index)]
+            assert len({attempt.cut for attempt in attempts}) <= 1
+            assert len(attempts) <= limits.correction.attempts
+    else:
+        assert not trajectory.discarded
     # 4: only programs that were closed in sampled text were executed, and they are the actions' own.
     assert len(played.executed) == trajectory.cost.sandbox_calls
-    replans = limits.correction is not None and limits.correction.strategy is RepairStrategy.FULL_REPLAN
-    if not replans:  # which forgets the steps before the failed one as well
+    if (
+        limits.correction is None or limits.correction.strategy is not RepairStrategy.FULL_REPLAN
+    ):  # which forgets the steps before the failed one as well
         assert trajectory.cost.sandbox_calls == len(trajectory.steps) + len(trajectory.discarded)
     for step in trajectory.steps:
         action = codec.decode(trajectory.ids[step.action.start : step.action.end])

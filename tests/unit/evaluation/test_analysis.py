@@ -10,7 +10,7 @@ from tests.support.evaluations import ABOUT, full_samples, outcome_tables, sampl
 from thor_ray.config import RepairStrategy
 from thor_ray.evaluation.analysis import evaluation_report
 from thor_ray.evaluation.figures import BenchmarkFigures, EvaluationReport
-from thor_ray.evaluation.samples import CodeUse, EvaluationSample, Timing, TokenUse
+from thor_ray.evaluation.samples import CodeUse, EvaluationSample, JudgeVerdict, Timing, TokenUse
 from thor_ray.evaluation.selection import NoCode
 from thor_ray.grading import GradeStatus
 from thor_ray.trajectory import FinishReason
@@ -180,6 +180,56 @@ def test_scores_of_a_reward_model_add_its_methods():
     rows = [sample("a", index, index == 1, external_score=float(index == 1)) for index in range(2)]
     by_method = {one.method: one.accuracy.value for one in figures_of(rows).selection}
     assert by_method == {"self_consistency": 0, "external": 1}
+
+
+def test_a_choice_is_compared_with_no_choice_and_with_the_majority_and_pays_for_all_candidates():
+    passed, failed = CodeUse(executed=1, failed=0, discarded=1), CodeUse(executed=2, failed=1)
+    rows = [
+        sample(
+            f"p{problem}", index, index == 2, answer=None if index == 2 else "1", code=passed if index == 2 else failed
+        )
+        for problem in range(6)
+        for index in range(4)
+    ]
+    rows = [dataclasses.replace(row, answer=row.answer or "36", tokens=TokenUse(generated=50)) for row in rows]
+    chosen = {one.method: one for one in figures_of(rows).selection}
+    own, vote = chosen["self_rewarded"], chosen["self_consistency"]
+    assert (own.accuracy.value, own.gain.value, own.over_majority.value) == (1, 0.75, 1)
+    assert (vote.accuracy.value, vote.gain.value, vote.over_majority.value) == (0, -0.25, 0)
+    assert (own.candidates, own.tokens, own.sandbox_calls) == (4, 200, 2 + 3 * 2)
+    unknown = [dataclasses.replace(row, tokens=None) for row in rows[:1]] + rows[1:]
+    assert figures_of(unknown).selection[0].tokens is None
+
+
+def test_a_judge_stands_beside_the_rules_and_changes_nothing_else():
+    rows = samples([[True, False, False, False]] * 3)
+    verdicts = [GradeStatus.CORRECT, GradeStatus.WRONG, GradeStatus.ERROR]
+    asked = [
+        row
+        if row.correct
+        else dataclasses.replace(row, judge=JudgeVerdict(judge="j", status=verdicts[row.sample_index - 1]))
+        for row in rows
+    ]
+    by_rules, both = figures_of(rows), figures_of(asked)
+    assert by_rules.judge is None
+    assert both.judge is not None
+    assert (both.judge.asked, both.judge.accepted, both.judge.refused, both.judge.failed) == (9, 3, 3, 3)
+    assert (both.judge.accuracy.value, both.judge.judges) == (0.5, ["j"])
+    assert both.model_copy(update={"judge": None}) == by_rules
+
+
+def test_the_cached_share_is_of_the_samples_that_know_it():
+    rows = [
+        sample("a", 0, tokens=TokenUse(generated=5, prompt=100, cached=80)),
+        sample("a", 1, tokens=TokenUse(generated=5, prompt=300, cached=300)),
+        sample("a", 2, tokens=TokenUse(generated=5)),
+    ]
+    tokens = figures_of(rows).tokens
+    assert tokens is not None
+    assert (tokens.prompt, tokens.cached_share) == (200, 0.95)
+    unknown = figures_of(rows[2:]).tokens
+    assert unknown is not None
+    assert unknown.prompt is unknown.cached_share is None
 
 
 def test_votes_use_the_equivalence_that_they_are_given():

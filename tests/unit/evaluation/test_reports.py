@@ -12,10 +12,15 @@ from thor_ray.charts import difference_chart, stacked_chart
 from thor_ray.config import RepairStrategy
 from thor_ray.evaluation.analysis import evaluation_report
 from thor_ray.evaluation.comparison import comparison_report
+from thor_ray.evaluation.evaluation_tables import evaluation_sections
 from thor_ray.evaluation.figures import ComparisonReport, EvaluationReport
 from thor_ray.evaluation.markdown import comparison_markdown, escape, evaluation_markdown
 from thor_ray.evaluation.page import comparison_page, evaluation_page
+from thor_ray.evaluation.samples import JudgeVerdict, TokenUse
 from thor_ray.evaluation.writers import write_comparison, write_evaluation
+from thor_ray.grading import GradeStatus
+
+ACCEPTED = JudgeVerdict(judge="qwen", status=GradeStatus.CORRECT)
 
 
 class Page(HTMLParser):
@@ -110,6 +115,41 @@ def test_markdown_has_the_same_tables(report, comparison):
         for above, below in pairwise(rows):
             if below.startswith("| ---"):
                 assert len(re.findall(r"(?<!\\)\|", above)) == len(re.findall(r"(?<!\\)\|", below))
+
+
+def table_rows(report: EvaluationReport, title: str) -> list[dict[str, str]]:
+    """The rows of a section's only table, by heading; of equal headings the first counts."""
+    [section] = [one for one in evaluation_sections(report) if one.title == title]
+    [table] = section.tables
+    pairs = [list(zip(table.headings, row.cells, strict=True)) for row in table.rows]
+    return [dict(reversed(one)) for one in pairs]
+
+
+def test_choices_stand_between_a_random_candidate_and_the_best_there_is_with_their_cost():
+    rows = table_rows(evaluation_report(full_samples(), ABOUT, resamples=200), "Choosing one candidate")
+    assert [row["chosen by"] for row in rows] == [
+        "any one",
+        "self-consistency (majority)",
+        "self-rewarded (code success)",
+        "reward model",
+        "self-rewarded, ties by reward model",
+        "the best there is",
+    ]
+    assert [row["candidates"] for row in rows] == ["1", "4", "4", "4", "4", "4"]
+    assert float(rows[1]["tokens"]) == pytest.approx(4 * float(rows[0]["tokens"]), rel=0.02)
+    assert rows[1]["over majority"] == "0.0"
+    assert all(re.fullmatch(r"[+−]?\d+\.\d", row["gain"]) for row in rows[1:-1])
+
+
+def test_a_judges_opinion_has_a_section_of_its_own_and_reuse_a_column():
+    rows = full_samples()
+    asked = [row if row.correct else dataclasses.replace(row, judge=ACCEPTED) for row in rows]
+    report = evaluation_report(asked, ABOUT, resamples=200)
+    [second] = table_rows(report, "Second opinion")
+    assert (second["by rules"], second["by rules or judge"], second["judge"]) == ("60.0 %", "100.0 %", "qwen")
+    assert table_rows(report, "Cost")[0]["cached"] == "–"
+    counted = [dataclasses.replace(row, tokens=TokenUse(generated=9, prompt=80, cached=60)) for row in rows]
+    assert table_rows(evaluation_report(counted, ABOUT, resamples=200), "Cost")[0]["cached"] == "75.0 %"
 
 
 def test_files_are_written_side_by_side_and_the_same_again(tmp_path, report, comparison):

@@ -15,6 +15,7 @@ from thor_ray.errors import RecordFormatError, UserError
 from thor_ray.evaluation.samples import (
     CodeUse,
     EvaluationSample,
+    JudgeVerdict,
     Timing,
     TokenUse,
     latest_samples,
@@ -45,6 +46,7 @@ rows = st.builds(
     tokens=st.one_of(st.none(), st.builds(TokenUse, generated=st.integers(9, 99), discarded=st.integers(0, 9))),
     timing=st.one_of(st.none(), st.builds(Timing, llm=st.floats(0, 1e6), ended_at=st.floats(0, 1e10))),
     external_score=st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False)),
+    judge=st.one_of(st.none(), st.builds(JudgeVerdict, judge=st.text(max_size=5), status=st.sampled_from(GradeStatus))),
 )
 
 
@@ -121,6 +123,7 @@ def test_what_is_no_row_is_refused_with_its_line(tmp_path, line, fault):
         ({"colour": "red"}, "colour: Unexpected keyword argument"),
         ({"code": {"executed": 1, "failed": 2}}, "2 blocks failed, but only 1 were executed"),
         ({"tokens": {"generated": 1, "discarded": 2}}, "2 tokens were discarded, but only 1 generated"),
+        ({"tokens": {"generated": 1, "prompt": 2, "cached": 3}}, "3 prompt tokens were reused, but there are 2"),
         ({"sample_index": -1}, "sample_index: Input should be greater than or equal to 0"),
     ],
 )
@@ -156,6 +159,11 @@ def test_a_row_says_what_its_trajectory_says():
     assert row.tokens is not None
     assert (row.tokens.generated, row.tokens.kept) == (made.cost.generated_tokens, made.cost.kept_tokens)
     assert row.trajectory_id == "t1"
+    assert row.tokens.prompt is row.tokens.cached is None, "nobody counted them"
+    made.cost.prompt_tokens, made.cost.cached_tokens = 90, 64
+    counted = sample_of_trajectory(made, "held-out", 3, "36").tokens
+    assert counted is not None
+    assert (counted.prompt, counted.cached) == (90, 64)
 
 
 def test_samples_of_a_problem_are_numbered_as_they_come():
