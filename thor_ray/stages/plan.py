@@ -128,7 +128,8 @@ def print_plan(plan: Plan, console: Console) -> None:
     if Stage.COLD_START in plan.stages:
         rows["cold start"] = f"{recipe.cold_start.epochs} epochs, {recipe.cold_start.batch_size} sequences per update"
     if Stage.RL in plan.stages:
-        steps = f" + up to {rl.step_groups_per_round} × {rl.step_group_size} steps" if rl.step_level else ""
+        most = min(rl.step_groups_per_round, rl.groups_per_round)
+        steps = f" + up to {most} × {rl.step_group_size} steps" if rl.step_level else ""
         rows["RL round"] = (
             f"{rl.groups_per_round} problems × {rl.group_size} episodes{steps}, {rl.updates_per_round} updates"
         )
