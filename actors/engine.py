@@ -50,6 +50,7 @@ class EngineSettings:
         gpu_memory_utilization: Share of a GPU's memory.
         tensor_parallel: GPUs per engine.
         seed: Of the engine itself; requests bring their own.
+        version: Of the weights in ``model``.
     """
 
     model: str
@@ -60,10 +61,11 @@ class EngineSettings:
     gpu_memory_utilization: float = 0.8
     tensor_parallel: int = 1
     seed: int = 0
+    version: int = 0
 
 
 class VllmEngine:
-    """vLLM's asynchronous engine behind the `Engine` protocol; weights start as version 0.
+    """vLLM's asynchronous engine behind the `Engine` protocol.
 
     Construction takes seconds and blocks. The engine core runs in a child process that dies with this one.
     """
@@ -78,7 +80,7 @@ class VllmEngine:
 
         self._sampling_params = SamplingParams
         self._final_only, self._cumulative = RequestOutputKind.FINAL_ONLY, RequestOutputKind.CUMULATIVE
-        self._version = 0
+        self._version = settings.version
         self._request_numbers = itertools.count()
         self._tokens_by_stop: dict[tuple[str, ...], list[int]] = {(): []}
         self._in_flight = 0

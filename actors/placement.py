@@ -123,7 +123,9 @@ def answers(address: str, seconds: float = 3.0) -> bool:
     return True
 
 
-def start_rollout_actors(recipe: Recipe, model: str, start_seconds: float = START_SECONDS) -> list[Any]:
+def start_rollout_actors(
+    recipe: Recipe, model: str, start_seconds: float = START_SECONDS, *, version: int = 0
+) -> list[Any]:
     """Starts ``recipe.engine.actors`` rollout actors and waits until each has generated a token.
 
     On a cluster with GPUs each takes ``recipe.engine.tensor_parallel`` of them, elsewhere one logical CPU.
@@ -132,6 +134,7 @@ def start_rollout_actors(recipe: Recipe, model: str, start_seconds: float = STAR
         recipe: Sections ``policy``, ``engine`` and ``sandbox`` are used.
         model: Hugging Face directory of the policy, readable on every node.
         start_seconds: How long they may take together.
+        version: Of the weights in ``model``.
 
     Returns:
         Handles of `RolloutActor`.
@@ -152,7 +155,7 @@ def start_rollout_actors(recipe: Recipe, model: str, start_seconds: float = STAR
     actor_class = ray.remote(
         num_cpus=needed["CPU"], num_gpus=needed.get("GPU", 0), max_restarts=0, scheduling_strategy="SPREAD"
     )(RolloutActor)
-    actors = [actor_class.remote(recipe, model) for _ in range(recipe.engine.actors)]
+    actors = [actor_class.remote(recipe, model, version) for _ in range(recipe.engine.actors)]
     try:
         ray.get([actor.ready.remote() for actor in actors], timeout=start_seconds)
     except GetTimeoutError as error:

@@ -36,9 +36,10 @@ class RolloutActor:
     Args:
         recipe: Sections ``policy``, ``engine`` and ``sandbox`` are used.
         model: Hugging Face directory of the policy.
+        version: Of the weights there.
     """
 
-    def __init__(self, recipe: Recipe, model: str) -> None:
+    def __init__(self, recipe: Recipe, model: str, version: int = 0) -> None:
         # First what is cheap and likely to be refused; the engine takes seconds.
         self._sandbox = make_sandbox(recipe.sandbox).start()
         self._grader = GraderPool()
@@ -52,6 +53,7 @@ class RolloutActor:
                 gpu_memory_utilization=recipe.engine.gpu_memory_utilization,
                 tensor_parallel=recipe.engine.tensor_parallel,
                 seed=recipe.seed,
+                version=version,
             )
         )
         codec = TokenizerCodec.from_directory(model)

@@ -154,8 +154,12 @@ class RunLog(RunDirectory):
         return self._state.stages[stage].result
 
     @contextlib.contextmanager
-    def stage(self, stage: str) -> Iterator[dict[str, Any]]:
+    def stage(self, stage: str, rounds_done: int = 0) -> Iterator[dict[str, Any]]:
         """Runs one stage; it is finished if the block ends without an error.
+
+        Args:
+            stage: Its name.
+            rounds_done: Rounds of an earlier attempt that stand; what it recorded beyond them is removed.
 
         Yields:
             A dictionary for the stage's result: plain JSON values that later stages or the report need.
@@ -164,8 +168,9 @@ class RunLog(RunDirectory):
             ValueError: the stage is finished already.
         """
         self._save(self._state.stage_started(stage, _now()))
-        for stale in self.records.glob(f"{stage}-*.parquet"):
-            stale.unlink()
+        for recorded in self.records.glob(f"{stage}-*.parquet"):
+            if int(recorded.stem.removeprefix(f"{stage}-")) >= rounds_done:
+                recorded.unlink()
         started, result = time.monotonic(), dict[str, Any]()
         yield result
         self._save(self._state.stage_finished(stage, round(time.monotonic() - started, 3), result, _now()))

@@ -126,6 +126,15 @@ def test_a_stage_that_is_begun_again_supersedes_its_unfinished_records(path):
     assert [file.name for file in RunDirectory(path).record_files(Stage.RL)] == ["rl-00000.parquet"]
 
 
+def test_a_stage_that_goes_on_keeps_the_records_of_its_finished_rounds(path):
+    with contextlib.suppress(KeyboardInterrupt), RunLog.create(path, RECIPE, "smoke") as run, run.stage(Stage.RL):
+        for number in range(3):
+            run.record_groups([one_group(f"old{number}")], Stage.RL, number)
+        raise KeyboardInterrupt
+    with RunLog.resume(path) as run, run.stage(Stage.RL, rounds_done=2):
+        assert [file.name for file in run.record_files(Stage.RL)] == ["rl-00000.parquet", "rl-00001.parquet"]
+
+
 def test_a_run_is_not_overwritten_by_accident(path):
     with RunLog.create(path, RECIPE, "smoke") as run:
         (run.checkpoints / "weights").write_text("precious")

@@ -221,9 +221,14 @@ def check_machine(plan: "Plan", path: Path) -> None:
     from thor_ray.preflight import disk_faults, memory_faults, require
 
     weights = sum(file.stat().st_size for file in plan.model.glob("*.safetensors")) // MEBIBYTE
-    # Two checkpoints and what trains: weights, gradients and both moments of the optimizer.
+    # Models of two stages. A checkpoint to go on from holds weights and both moments of the optimizer, in float32 the
+    # latter, and the newest is written before the oldest is removed.
+    learner = plan.recipe.learner
+    checkpoints = 5 * (learner.checkpoints_kept + 1) if learner.checkpoint_every else 0
     require(
-        memory_faults(NEEDED_MEMORY_MEBIBYTES + 4 * weights), disk_faults(path, NEEDED_DISK_MEBIBYTES + 2 * weights)
+        # What trains: weights, gradients and both moments.
+        memory_faults(NEEDED_MEMORY_MEBIBYTES + 4 * weights),
+        disk_faults(path, NEEDED_DISK_MEBIBYTES + (2 + checkpoints) * weights),
     )
 
 

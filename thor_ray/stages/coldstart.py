@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from random import Random
 from typing import Any
 
@@ -9,6 +10,7 @@ from learners.sequences import TrainingSequence, from_demonstration
 from thor_ray.config import Recipe
 from thor_ray.records import Stage
 from thor_ray.runlog import RunLog
+from thor_ray.stages.resumption import StageCheckpoints
 from thor_ray.stages.workers import Workers
 from thor_ray.trajectory import Trajectory
 
@@ -21,6 +23,8 @@ def cold_start(
 ) -> None:
     """Fine-tunes the policy on the demonstrations and brings the weights to the engines.
 
+    Goes on after the last epoch that a checkpoint holds.
+
     Args:
         workers: Rollout actors and learners.
         demonstrations: As TIRGen made them.
@@ -29,20 +33,28 @@ def cold_start(
         on_update: Called after each update.
 
     Raises:
+        CheckpointError: the stage was begun before, and cannot be gone on with.
         WeightMismatchError: an engine does not serve what was published.
-        NonFiniteUpdateError: an update broke the weights.
+        NonFiniteUpdateError: losses or gradients are not finite, time and again.
     """
     config, learners = recipe.cold_start, workers.learners
     sequences = [
         from_demonstration(demonstration, mask_observations=config.mask_observations)
         for demonstration in demonstrations
     ]
-    total = config.epochs * math.ceil(len(sequences) / config.batch_size)
+    batches_per_epoch = math.ceil(len(sequences) / config.batch_size)
+    total = config.epochs * batches_per_epoch
     learners.begin_sft(config.optimizer, total)
-    for index, batch in enumerate(epochs(sequences, config.epochs, config.batch_size, recipe.seed)):
+    checkpoints = StageCheckpoints(log, Stage.COLD_START, recipe.learner)
+    done = checkpoints.resume(workers)
+    batches = epochs(sequences, config.epochs, config.batch_size, recipe.seed)
+    for index, batch in islice(enumerate(batches), done, None):
         metrics = learners.sft(batch)
         log.record_metrics(Stage.COLD_START, index, metrics)
         on_update(index + 1, metrics, total)
+        finished, within = divmod(index + 1, batches_per_epoch)
+        if within == 0 and finished < config.epochs:
+            checkpoints.take(learners, index + 1, finished)
     published = learners.publish(workers.fleet.actors)
     log.record_publication(Stage.COLD_START, total, published.version, True, published.max_logprob_gap)
 

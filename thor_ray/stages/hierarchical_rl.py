@@ -7,11 +7,13 @@ of each, and takes K optimizer steps on ``L = w_episode L_episode + w_step L_ste
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from random import Random
 from typing import Any
 
 from actors.generation import derive_seed
 from actors.sampler import RolloutSettings
+from learners.guards import SkippedUpdate
 from learners.publish import WeightPublication
 from learners.sequences import TrainingSequence, from_groups
 from thor_ray.config import Recipe, RLConfig
@@ -30,6 +32,7 @@ from thor_ray.selection import (
 )
 from thor_ray.stages.evaluate import evaluate
 from thor_ray.stages.problem_sets import ProblemSets, problem_batches
+from thor_ray.stages.resumption import StageCheckpoints
 from thor_ray.stages.workers import Workers
 from thor_ray.trajectory import Group
 
@@ -49,10 +52,12 @@ class Round:
     updates: list[dict[str, float]]
     publication: WeightPublication | None
     """``None`` where every group was dropped, so that there was nothing to learn and nothing to publish."""
+    skipped: tuple[SkippedUpdate, ...] = ()
+    """Updates that were not made."""
 
 
 def hierarchical_rl(workers: Workers, problems: ProblemSets, recipe: Recipe, log: RunLog, on_round: OnRound) -> None:
-    """Trains the policy that ``workers`` hold, for ``recipe.rl.rounds`` rounds.
+    """Trains the policy that ``workers`` hold, for ``recipe.rl.rounds`` rounds, those included that a checkpoint holds.
 
     Args:
         workers: Rollout actors and learners that serve the same weights.
@@ -62,29 +67,33 @@ def hierarchical_rl(workers: Workers, problems: ProblemSets, recipe: Recipe, log
         on_round: Called once a round is recorded.
 
     Raises:
+        CheckpointError: the stage was begun before, and cannot be gone on with.
         WeightMismatchError: an engine does not serve what was published.
-        NonFiniteUpdateError: an update broke the weights.
+        NonFiniteUpdateError: losses or gradients are not finite, time and again.
     """
     config, learners, fleet = recipe.rl, workers.learners, workers.fleet
     learners.begin_rl(
         config.objective, config.optimizer, config.rounds * config.updates_per_round, config.sampling.temperature
     )
+    checkpoints = StageCheckpoints(log, Stage.RL, recipe.learner)
+    done = checkpoints.resume(workers)
     batches = problem_batches(problems.train, config.groups_per_round, config.rounds, recipe.seed)
-    for index, batch in enumerate(batches):
+    for index, batch in islice(enumerate(batches), done, None):
         started = time.monotonic()
         episodes = sample_episodes(workers, batch, recipe, index)
         steps = resample_failed_steps(workers, episodes, recipe, index)
         sampling_seconds = time.monotonic() - started
         selection = select(workers, [*episodes, *steps], config)
-        updates = [
-            learners.update(minibatch)
-            for minibatch in minibatches(workers, selection.kept, config.updates_per_round, recipe.seed + index)
-        ]
+        updates, skipped = [], list[SkippedUpdate]()
+        for minibatch in minibatches(workers, selection.kept, config.updates_per_round, recipe.seed + index):
+            updates.append(learners.update(minibatch))
+            skipped += learners.skipped[-1:]
         publication = learners.publish(fleet.actors) if updates else None
-        outcome = Round(index, episodes, steps, sampling_seconds, selection, updates, publication)
+        outcome = Round(index, episodes, steps, sampling_seconds, selection, updates, publication, tuple(skipped))
         on_round(index + 1, record(log, outcome, batch))
         if config.evaluate_every and (index + 1) % config.evaluate_every == 0:
             evaluate(workers, problems.heldout, recipe, log, Stage.EVALUATE_DURING_RL, round_index=index)
+        checkpoints.take(learners, index + 1, index + 1)
 
 
 def sample_episodes(workers: Workers, batch: Sequence[Problem], recipe: Recipe, round_index: int) -> list[Group]:
@@ -152,8 +161,9 @@ def record(log: RunLog, outcome: Round, batch: Sequence[Problem]) -> dict[str, A
     """Writes a round's trajectories and metrics, and returns the metrics."""
     selection = outcome.selection
     dropped = {group.uid: group.dropped for group in selection.dropped}
+    unlearnt = skip_reasons(outcome.skipped)
     learned = {uid: Learned(excluded=reason.value) for uid, reason in selection.rejected.items()} | {
-        trajectory.id: Learned(advantage=advantage)
+        trajectory.id: Learned(advantage=advantage, excluded=unlearnt.get(selected.group.uid))
         for selected in selection.kept
         for trajectory, advantage in zip(selected.group.trajectories, selected.advantages, strict=True)
     }
@@ -172,8 +182,20 @@ def record(log: RunLog, outcome: Round, batch: Sequence[Problem]) -> dict[str, A
     return metrics
 
 
+def skip_reasons(skipped: Sequence[SkippedUpdate]) -> dict[str, str]:
+    """By group, why the learner made nothing of it: its loss was not finite, or that of another in its mini-batch."""
+    reasons = {uid: "skipped_update" for update in skipped for uid in update.groups}
+    return reasons | {uid: "non_finite_loss" for update in skipped for uid in update.suspects}
+
+
 def mean_metrics(updates: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each figure over the updates of a round, named ``learner/...``."""
+    """The mean of each figure over the updates of a round that have it, named ``learner/...``.
+
+    ``learner/skipped`` is the share of updates that were skipped; of their own figures nothing else is looked at.
+    """
     if not updates:
         return {}
-    return {f"learner/{name}": sum(update[name] for update in updates) / len(updates) for name in updates[0]}
+    made = [update for update in updates if not update["skipped"]]
+    names = made[0] if made else ()
+    means = {f"learner/{name}": sum(update[name] for update in made) / len(made) for name in names}
+    return means | {"learner/skipped": sum(update["skipped"] for update in updates) / len(updates)}

@@ -1,7 +1,8 @@
 """A run as a list of stages: base, TIRGen, cold start, hierarchical RL, self-correcting evaluation, or some of them.
 
-Each stage is finished or not. A run that is resumed goes on after the last finished one, from the checkpoint which
-that left; what an unfinished stage had recorded is superseded.
+Each stage is finished or not. A run that is resumed goes on after the last finished one, from the model which that
+left. A stage that learns goes on from the newest checkpoint of its learner; what else an unfinished stage had recorded
+is superseded.
 """
 
 import json
@@ -21,6 +22,7 @@ from thor_ray.stages.evaluate import evaluate
 from thor_ray.stages.hierarchical_rl import hierarchical_rl
 from thor_ray.stages.plan import LEARNING, Plan
 from thor_ray.stages.problem_sets import ProblemSets
+from thor_ray.stages.resumption import StageCheckpoints
 from thor_ray.stages.tirgen import tirgen
 from thor_ray.stages.workers import Workers, started_workers
 
@@ -40,7 +42,8 @@ def run_plan(plan: Plan, log: RunLog, progress: Progress) -> None:
         with RayCluster(cpus=recipe.engine.actors + recipe.learner.ranks, actor_log=log.logs / "actors.log") as cluster:
             if cluster.dashboard_url:
                 progress.console.print(f"Ray dashboard: {cluster.dashboard_url}")
-            with started_workers(recipe, latest_checkpoint(log) or plan.model, learners=learners) as workers:
+            model, version = latest_model(log) or (plan.model, 0)
+            with started_workers(recipe, model, learners=learners, version=version) as workers:
                 note_isolation(workers, log, progress)
                 Pipeline(recipe, plan.problems, workers, log, progress).run(left)
 
@@ -52,10 +55,12 @@ def note_isolation(workers: Workers, log: RunLog, progress: Progress) -> None:
     progress.console.print(f"sandbox: isolation level {min(each['level'] for each in found):d}")
 
 
-def latest_checkpoint(log: RunLog) -> Path | None:
-    """The model directory that the last finished stage left, if any has."""
-    finished = [log.checkpoints / stage for stage in LEARNING if log.finished(stage)]
-    return finished[-1] if finished else None
+def latest_model(log: RunLog) -> tuple[Path, int] | None:
+    """The model directory that the last finished stage left, if any has, and the version of its weights."""
+    finished = [stage for stage in LEARNING if log.finished(stage)]
+    if not finished:
+        return None
+    return log.checkpoints / finished[-1], int(log.result(finished[-1])["weight_version"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +81,10 @@ class Pipeline:
             Stage.RL: self._hierarchical_rl,
         }
         for stage in stages:
-            with self.log.stage(stage) as result:
+            checkpoints = StageCheckpoints(self.log, stage, self.recipe.learner)
+            with self.log.stage(stage, checkpoints.done(self.progress)) as result:
                 result.update(learning[stage]() if stage in learning else self._evaluate(stage))
+            checkpoints.clear()
 
     def _tirgen(self) -> Mapping[str, Any]:
         problems = self.problems.train[: self.recipe.tirgen.problems]
@@ -89,13 +96,13 @@ class Pipeline:
         demonstrations = read_trajectories([given] if given else self.log.record_files(Stage.TIRGEN))
         with self.progress.stage("cold start", shown=("loss", "tokens_per_second")) as bar:
             cold_start(self.workers, demonstrations, self.recipe, self.log, bar.reach)
-        return self._checkpoint(Stage.COLD_START)
+        return self._export(Stage.COLD_START)
 
     def _hierarchical_rl(self) -> Mapping[str, Any]:
         shown = ("reward", "failing_share", "step_reward", "tokens_per_second")
         with self.progress.stage("hierarchical RL", self.recipe.rl.rounds, shown) as bar:
             hierarchical_rl(self.workers, self.problems, self.recipe, self.log, bar.reach)
-        return self._checkpoint(Stage.RL)
+        return self._export(Stage.RL)
 
     def _evaluate(self, stage: Stage) -> Mapping[str, Any]:
         problems = self.problems.heldout
@@ -104,7 +111,7 @@ class Pipeline:
             bar.reach(len(problems), {name: figures[name] for name in ("pass_at_1", "code_ratio", "code_pass_rate")})
         return figures
 
-    def _checkpoint(self, stage: Stage) -> Mapping[str, Any]:
+    def _export(self, stage: Stage) -> Mapping[str, Any]:
         path = self.log.checkpoints / stage
         self.workers.learners.export(path)
         template = self.recipe.policy.template

@@ -39,8 +39,14 @@ class Workers:
 
 
 @contextmanager
-def started_workers(recipe: Recipe, model: Path, *, learners: bool = True) -> Iterator[Workers]:
+def started_workers(recipe: Recipe, model: Path, *, learners: bool = True, version: int = 0) -> Iterator[Workers]:
     """Starts engines and, if asked to, learners side by side on the policy in ``model``, and ends them afterwards.
+
+    Args:
+        recipe: Says how many of which.
+        model: Hugging Face directory.
+        learners: Whether something is learnt.
+        version: Of the weights in ``model``; more than 0 where a run goes on.
 
     Raises:
         ClusterError: the cluster has no room for the rollout actors.
@@ -49,7 +55,9 @@ def started_workers(recipe: Recipe, model: Path, *, learners: bool = True) -> It
     codec = TokenizerCodec.from_directory(str(model))
     with ThreadPoolExecutor(max_workers=1) as executor, ExitStack() as stack:
         # Each takes tens of seconds, most of it imports, so they start at the same time.
-        starting = executor.submit(start_rollout_actors, recipe, str(model))
+        starting = executor.submit(start_rollout_actors, recipe, str(model), version=version)
         stack.callback(lambda: stop_rollout_actors(starting.result()) if starting.exception() is None else None)
-        group = stack.enter_context(LearnerGroup(model, recipe.learner, recipe.policy.dtype)) if learners else None
+        group = None
+        if learners:
+            group = stack.enter_context(LearnerGroup(model, recipe.learner, recipe.policy.dtype, version=version))
         yield Workers(RolloutFleet(starting.result()), codec, group)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from learners.guards import SkippedUpdate
 from learners.publish import WeightPublication
 from learners.sequences import TrainingSequence
 from tests.support.runs import FAILED, OK, TOKENIZER, continuation, trajectory
@@ -19,7 +21,7 @@ from thor_ray.records import Record, Stage, read_records
 from thor_ray.run_directory import WEIGHTS_GAP, WEIGHTS_VERIFIED, WEIGHTS_VERSION
 from thor_ray.runlog import RunLog
 from thor_ray.selection import SelectedGroup, select_groups
-from thor_ray.stages.hierarchical_rl import Round, mean_metrics, minibatches, record
+from thor_ray.stages.hierarchical_rl import Round, mean_metrics, minibatches, record, skip_reasons
 from thor_ray.stages.workers import Workers
 from thor_ray.trajectory import (
     ExecutionResult,
@@ -166,6 +168,9 @@ PROBLEMS = [Problem(name, "Find the greatest common divisor of 36 and 108.", "36
 PUBLICATION = WeightPublication(version=5, seconds=0.1, max_logprob_gap=2e-6, checksum="c", nbytes=8)
 
 
+MADE = {"skipped": 0.0}
+
+
 def a_round(filters: FilterConfig, publication: WeightPublication | None = PUBLICATION) -> Round:
     """An episode group that trains, one whose rewards are all the same, and a step group with a lost continuation."""
     mixed = [
@@ -184,7 +189,11 @@ def a_round(filters: FilterConfig, publication: WeightPublication | None = PUBLI
     steps = [
         Group("s0", GroupKind.STEP, "b", tuple(b.with_reward(r) for b, r in zip(branches, rewards, strict=True))),
     ]
-    updates = [] if publication is None else [{"loss": 1.0, "grad_norm": 2.0}, {"loss": 3.0, "grad_norm": 0.0}]
+    updates = (
+        []
+        if publication is None
+        else [{**MADE, "loss": 1.0, "grad_norm": 2.0}, {**MADE, "loss": 3.0, "grad_norm": 0.0}]
+    )
     return Round(2, episodes, steps, 0.5, select_groups([*episodes, *steps], filters), updates, publication)
 
 
@@ -260,9 +269,30 @@ def test_an_infrastructure_error_is_excluded_and_never_a_zero(log):
     assert metrics["infra_errors"] == 1
 
 
-@given(st.lists(st.fixed_dictionaries({"loss": st.floats(-10, 10), "norm": st.floats(0, 10)}), max_size=5))
+@given(st.lists(st.fixed_dictionaries({"loss": st.floats(-10, 10), "skipped": st.just(0.0)}), max_size=5))
 def test_mean_metrics_are_means_of_each_figure(updates):
     means = mean_metrics(updates)
-    assert set(means) == ({"learner/loss", "learner/norm"} if updates else set())
+    assert set(means) == ({"learner/loss", "learner/skipped"} if updates else set())
     for name, value in means.items():
         assert value == pytest.approx(np.mean([update[name.removeprefix("learner/")] for update in updates]))
+
+
+def test_updates_that_were_skipped_count_as_such_and_in_no_mean():
+    made, skipped = {**MADE, "loss": 2.0, "ratio_mean": 1.0}, {"skipped": 1.0, "loss": float("nan")}
+    assert mean_metrics([skipped, made]) == {"learner/loss": 2, "learner/ratio_mean": 1, "learner/skipped": 0.5}
+    assert mean_metrics([skipped]) == {"learner/skipped": 1}
+
+
+def test_what_a_skipped_update_held_is_recorded_as_not_learnt(log):
+    skipped = SkippedUpdate(float("nan"), float("nan"), groups=("e0",), suspects=("e0",))
+    outcome = replace(a_round(FilterConfig(failed_code=False)), skipped=(skipped,))
+    record(log, outcome, PROBLEMS)
+    rows = recorded(log)
+    assert rows["e0/0"].learned.excluded == "non_finite_loss"
+    assert rows["e0/3"].learned.excluded == "no_reward"
+    assert rows["s0/0"].learned.excluded is None
+
+
+def test_blame_lies_with_the_groups_whose_loss_is_not_finite():
+    skipped = SkippedUpdate(float("nan"), float("nan"), groups=("a", "b"), suspects=("b",))
+    assert skip_reasons([skipped]) == {"a": "skipped_update", "b": "non_finite_loss"}
