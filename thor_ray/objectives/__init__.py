@@ -17,7 +17,7 @@ from thor_ray.objectives.aggregation import TokenCounts, denominators, token_wei
 from thor_ray.objectives.batch import LEVELS, PolicyBatch
 from thor_ray.objectives.divergence import k3_divergence
 from thor_ray.objectives.off_policy import ImportanceWeights, importance_weights
-from thor_ray.objectives.policy_loss import LevelSums, MissingInputError, joint_loss, policy_loss
+from thor_ray.objectives.policy_loss import LossTerms, MissingInputError, joint_loss, policy_loss
 from thor_ray.objectives.statistics import PolicyStatistics
 from thor_ray.objectives.supervised import supervised_sum
 from thor_ray.objectives.surrogate import PolicyTerms, clipped_surrogate, log_ratios
@@ -26,7 +26,7 @@ __all__ = [
     "ADVANTAGE_EPSILON",
     "LEVELS",
     "ImportanceWeights",
-    "LevelSums",
+    "LossTerms",
     "MissingInputError",
     "PolicyBatch",
     "PolicyStatistics",

@@ -29,20 +29,28 @@ class MissingInputError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LevelSums:
-    """Sums over the tokens of one level in one micro-batch; float32 scalars with gradient.
+class LossTerms:
+    """The four terms of the loss: of tokens, float32 ``[rows, length]``, or sums of them, scalars; with gradient.
 
     Attributes:
-        policy: Of the clipped surrogate, each token with its weight of aggregation and of importance.
-        nll: Of ``-log pi`` over tokens whose advantage is positive.
-        divergence: Of the divergence from the reference, each token with its weight of aggregation.
-        entropy: Of the entropies, likewise.
+        policy: The clipped surrogate, each token with its weight of aggregation and of importance.
+        nll: ``-log pi`` of tokens whose advantage is positive, else 0.
+        divergence: From the reference, each token with its weight of aggregation.
+        entropy: Of the next-token distributions, likewise.
     """
 
     policy: Tensor
     nll: Tensor
     divergence: Tensor
     entropy: Tensor
+
+    def summed_over(self, mask: Tensor) -> "LossTerms":
+        """Sums of the terms of tokens over those in ``mask``, bool ``[rows, length]``."""
+
+        def total(values: Tensor) -> Tensor:
+            return torch.where(mask, values, torch.zeros_like(values)).sum()
+
+        return LossTerms(total(self.policy), total(self.nll), total(self.divergence), total(self.entropy))
 
 
 def policy_loss(
@@ -79,14 +87,14 @@ def policy_loss(
     terms = clipped_surrogate(log_ratios(log_probs, batch, config), advantages, config)
     importance = importance_weights(batch, config.off_policy)
     weights = token_weights(batch, config)
-    by_token = LevelSums(
+    by_token = LossTerms(
         policy=weights * importance.weights * terms.loss,
         nll=torch.where(advantages > 0, -log_probs, nothing),
         divergence=nothing if reference is None else weights * k3_divergence(reference, log_probs),
         entropy=nothing if entropies is None else weights * entropies,
     )
     levels = batch.levels.unsqueeze(1)
-    sums = {level: _sum_level(by_token, batch.mask & (levels == index)) for index, level in enumerate(LEVELS)}
+    sums = {level: by_token.summed_over(batch.mask & (levels == index)) for index, level in enumerate(LEVELS)}
     statistics = policy_statistics(log_probs, batch, terms, importance, entropies)
     if config.mixed_batch:
         return _release_loss(sums, batch, divisors, config), statistics
@@ -94,7 +102,7 @@ def policy_loss(
 
 
 def joint_loss(
-    sums: Mapping[GroupKind, LevelSums], divisors: Mapping[GroupKind, TokenCounts], config: ObjectiveConfig
+    sums: Mapping[GroupKind, LossTerms], divisors: Mapping[GroupKind, TokenCounts], config: ObjectiveConfig
 ) -> Tensor:
     """``w_episode L_episode + w_step L_step`` (paper equation 10) of sums; a level without tokens adds nothing.
 
@@ -108,17 +116,15 @@ def joint_loss(
     """
     level_weights = {GroupKind.EPISODE: config.episode_weight, GroupKind.STEP: config.step_weight}
     parts = []
-    for level, level_sums in sums.items():
-        aggregated = (
-            level_sums.policy + config.kl_weight * level_sums.divergence - config.entropy_weight * level_sums.entropy
-        )
-        likelihood = config.nll_weight * level_sums.nll / max(1, divisors[level].positive_tokens)
+    for level, terms in sums.items():
+        aggregated = terms.policy + config.kl_weight * terms.divergence - config.entropy_weight * terms.entropy
+        likelihood = config.nll_weight * terms.nll / max(1, divisors[level].positive_tokens)
         parts.append(level_weights[level] * (aggregated / divisor(divisors[level], config) + likelihood))
     return torch.stack(parts).sum()
 
 
 def _release_loss(
-    sums: Mapping[GroupKind, LevelSums],
+    sums: Mapping[GroupKind, LossTerms],
     batch: PolicyBatch,
     divisors: Mapping[GroupKind, TokenCounts],
     config: ObjectiveConfig,
@@ -137,10 +143,3 @@ def _require_inputs(batch: PolicyBatch, config: ObjectiveConfig, entropies: Tens
         raise MissingInputError("rl.objective.kl_weight is positive: the batch needs reference_log_probs")
     if config.entropy_weight > 0 and entropies is None:
         raise MissingInputError("rl.objective.entropy_weight is positive: the loss needs entropies")
-
-
-def _sum_level(by_token: LevelSums, mask: Tensor) -> LevelSums:
-    def total(values: Tensor) -> Tensor:
-        return torch.where(mask, values, torch.zeros_like(values)).sum()
-
-    return LevelSums(total(by_token.policy), total(by_token.nll), total(by_token.divergence), total(by_token.entropy))
