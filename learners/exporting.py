@@ -36,6 +36,14 @@ def write_model(policy: "PreTrainedModel", weights: Mapping[str, Tensor], source
     put_in_place(partial, path)
 
 
+def copy_model(source: Path, path: Path) -> None:
+    """Copies a model directory; ``path`` appears, or is replaced, only when the copy is complete."""
+    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(source, partial)
+    put_in_place(partial, path)
+
+
 def export_checkpoint(checkpoint: Path, source: Path, path: Path) -> None:
     """Writes a Hugging Face directory out of a checkpoint, without ranks or GPUs; all weights must fit into memory.
 

@@ -16,6 +16,7 @@ from thor_ray.cli import (
     coding,
     configuration,
     evaluation,
+    exporting,
     grading,
     inspection,
     problems,
@@ -45,6 +46,7 @@ app.command()(solving.solve)
 app.command()(grading.grade)
 app.command()(grading.audit_golds)
 app.command()(inspection.report)
+app.command()(exporting.export)
 app.command()(inspection.show)
 app.command()(inspection.doctor)
 app.command()(inspection.version)

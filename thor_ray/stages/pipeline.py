@@ -8,7 +8,6 @@ is superseded.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from actors.placement import RayCluster
@@ -22,7 +21,7 @@ from thor_ray.stages.evaluate import evaluate
 from thor_ray.stages.hierarchical_rl import hierarchical_rl
 from thor_ray.stages.plan import LEARNING, Plan
 from thor_ray.stages.problem_sets import ProblemSets
-from thor_ray.stages.resumption import StageCheckpoints
+from thor_ray.stages.resumption import StageCheckpoints, latest_model
 from thor_ray.stages.tirgen import tirgen
 from thor_ray.stages.workers import Workers, started_workers
 
@@ -53,14 +52,6 @@ def note_isolation(workers: Workers, log: RunLog, progress: Progress) -> None:
     found = workers.fleet.isolation()
     (log.logs / "sandbox.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
     progress.console.print(f"sandbox: isolation level {min(each['level'] for each in found):d}")
-
-
-def latest_model(log: RunLog) -> tuple[Path, int] | None:
-    """The model directory that the last finished stage left, if any has, and the version of its weights."""
-    finished = [stage for stage in LEARNING if log.finished(stage)]
-    if not finished:
-        return None
-    return log.checkpoints / finished[-1], int(log.result(finished[-1])["weight_version"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,29 @@
-"""Going on in the middle of a stage that learns, from the newest whole checkpoint of its learner."""
+"""Going on with a run: after its last finished stage, or in the middle of one, from its learner's newest checkpoint."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from learners.group import LearnerGroup
-from learners.rotation import CheckpointRotation
+from learners.rotation import CheckpointRotation, Resumption
 from thor_ray.config import LearnerConfig
 from thor_ray.progress import Progress
 from thor_ray.records import Stage
 from thor_ray.run_directory import RunDirectory
+from thor_ray.stages.plan import LEARNING
 from thor_ray.stages.workers import Workers
 
 DONE: Final = "done"
 """Name of the figure in a checkpoint's progress that says how many rounds, or batches, the stage had finished."""
+
+
+def latest_model(run: RunDirectory) -> tuple[Path, int] | None:
+    """The model directory that the last finished stage left, if any has, and the version of its weights."""
+    stages = run.state().stages
+    finished = [stage for stage in LEARNING if stage in stages and stages[stage].finished]
+    if not finished:
+        return None
+    return run.checkpoints / finished[-1], int(stages[finished[-1]].result["weight_version"])
 
 
 class StageCheckpoints:
@@ -26,7 +37,15 @@ class StageCheckpoints:
         self._rotation = CheckpointRotation(run.checkpoints / "learner" / stage, config.checkpoints_kept)
         self._every = config.checkpoint_every
 
-    def done(self, progress: Progress | None = None) -> int:
+    def newest(self) -> Resumption | None:
+        """The newest whole checkpoint; ``None`` if none was ever completed.
+
+        Raises:
+            CheckpointError: there are some, and each is damaged.
+        """
+        return self._rotation.newest()
+
+    def done(self, progress: Progress) -> int:
         """Rounds that need not be done again.
 
         Args:
@@ -38,9 +57,8 @@ class StageCheckpoints:
         newest = self._rotation.newest()
         if newest is None:
             return 0
-        if progress is not None:
-            for reason in newest.refused:
-                progress.console.print(f"[yellow]passed over:[/] {reason}", highlight=False)
+        for reason in newest.refused:
+            progress.console.print(f"passed over: {reason}", style="yellow", highlight=False)
         return newest.state.progress[DONE]
 
     def resume(self, workers: Workers) -> int:
