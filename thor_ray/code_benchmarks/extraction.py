@@ -2,7 +2,7 @@
 
 Programs stand in Markdown fences. The last ``python`` block counts that defines the function which tests call, so that
 an example of its use after it does no harm; without such a block the last ``python`` block, then the last block
-without a language. A response without any fence is a program as a whole, as base models continue code.
+without a language. What a reasoning model writes after its thought comes before the thought itself. A response without any fence is a program as a whole, as base models continue code.
 """
 
 import ast
@@ -38,10 +38,10 @@ def extract_program(response: str, function: str | None = None) -> str | None:
         response: All that the policy wrote.
         function: Name of the function that tests call; ``None`` for scripts.
     """
-    blocks = fenced_blocks(response)
+    answer = response.rpartition(_THOUGHT_END)[2]
+    blocks = fenced_blocks(answer) or fenced_blocks(response)
     if not blocks:
-        whole = response.rpartition(_THOUGHT_END)[2]
-        return whole if whole.strip() else None
+        return answer if answer.strip() else None
     of_python = [block for block in blocks if block.language in _PYTHON] or [
         block for block in blocks if not block.language
     ]
