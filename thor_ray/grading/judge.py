@@ -5,14 +5,12 @@ what convinces the judge. What the rules accept is not asked again. Verdicts of 
 """
 
 import asyncio
-import http.client
 import json
 import time
-import urllib.request
 from dataclasses import replace
 from typing import Any, Final
-from urllib.parse import urlsplit
 
+from thor_ray.endpoints import EndpointError, JsonEndpoint
 from thor_ray.grading import gates
 from thor_ray.grading.extraction import extract_boxed
 from thor_ray.grading.pool import GraderPool
@@ -28,6 +26,30 @@ End with one line that holds a single word: EQUIVALENT or DIFFERENT."""
 _VERDICTS = {"EQUIVALENT": GradeStatus.CORRECT, "DIFFERENT": GradeStatus.WRONG}
 
 
+class AnswerJudge:
+    """Asks a model whether an answer means the same as the gold answer.
+
+    Args:
+        endpoint: An OpenAI-compatible server.
+        model: Name of the model on it.
+    """
+
+    def __init__(self, endpoint: JsonEndpoint, model: str) -> None:
+        self._endpoint = endpoint
+        self.model = model
+
+    def ask(self, answer: str, gold: str, problem: str = "") -> tuple[GradeStatus, str]:
+        """Status and reason: ``correct``, ``wrong``, or ``error`` where the model gave no verdict; blocks.
+
+        Raises:
+            EndpointError: the server cannot be asked.
+        """
+        question = json.dumps({"problem": problem, "reference": gold, "candidate": answer})
+        messages = [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": question}]
+        body = {"model": self.model, "messages": messages, "temperature": 0.0}
+        return read_verdict(self._endpoint.post(f"{self._endpoint.url}/chat/completions", body))
+
+
 class LlmJudge:
     """Grades by rules first, and asks a model about what the rules do not accept.
 
@@ -36,7 +58,7 @@ class LlmJudge:
         model: Name of the model on that server.
         pool: The rule-based grader; its owner closes it.
         api_key: Sent as a bearer token, if given.
-        timeout_seconds: Of one request.
+        timeout_seconds: Of each try of one request.
 
     Raises:
         ValueError: The address is not an http or https one, or the timeout is not positive.
@@ -45,17 +67,8 @@ class LlmJudge:
     def __init__(
         self, base_url: str, model: str, pool: GraderPool, api_key: str | None = None, timeout_seconds: float = 60.0
     ) -> None:
-        if urlsplit(base_url).scheme not in ("http", "https"):
-            raise ValueError(f"the judge's address must begin with http:// or https://, got {base_url}")
-        if timeout_seconds <= 0:
-            raise ValueError(f"timeout_seconds must be positive, got {timeout_seconds}")
-        self._url = f"{base_url.rstrip('/')}/chat/completions"
-        self._model = model
+        self._judge = AnswerJudge(JsonEndpoint(base_url, api_key, timeout_seconds), model)
         self._pool = pool
-        self._headers = {"Content-Type": "application/json"}
-        if api_key is not None:
-            self._headers["Authorization"] = f"Bearer {api_key}"
-        self._timeout_seconds = timeout_seconds
 
     def grade(self, response: str, gold: str, problem: str = "") -> Grade:
         """Grades a response by its last box; blocks until there is a verdict.
@@ -64,10 +77,13 @@ class LlmJudge:
         """
         by_rules = self._pool.grade(response, gold)
         answer = extract_boxed(response)
-        if answer is None or by_rules.status is GradeStatus.CORRECT or gates.refusal(answer):
+        if not is_open(by_rules.status, answer):
             return by_rules
         started = time.perf_counter()
-        status, reason = self._ask(problem, gold, answer)
+        try:
+            status, reason = self._judge.ask(answer or "", gold, problem)
+        except EndpointError as error:
+            status, reason = GradeStatus.ERROR, f"the judge cannot be asked: {error.message}"
         milliseconds = by_rules.milliseconds + (time.perf_counter() - started) * 1000
         return replace(by_rules, status=status, reason=reason, path="judge", milliseconds=milliseconds)
 
@@ -75,16 +91,13 @@ class LlmJudge:
         """Like ``grade``, without blocking the event loop."""
         return await asyncio.to_thread(self.grade, response, gold, problem)
 
-    def _ask(self, problem: str, gold: str, answer: str) -> tuple[GradeStatus, str]:
-        question = json.dumps({"problem": problem, "reference": gold, "candidate": answer})
-        messages = [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": question}]
-        body = json.dumps({"model": self._model, "messages": messages, "temperature": 0.0}).encode()
-        request = urllib.request.Request(self._url, body, self._headers)
-        try:
-            with urllib.request.urlopen(request, timeout=self._timeout_seconds) as reply:
-                return read_verdict(json.load(reply))
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            return GradeStatus.ERROR, f"the judge cannot be asked: {error}"[:300]
+
+def is_open(status: GradeStatus | None, answer: str | None) -> bool:
+    """Whether a judge may have another opinion: there is an answer that the rules read, and did not accept.
+
+    An answer that the gates refuse (too long, hidden characters) is not shown to a model either.
+    """
+    return answer is not None and status not in (None, GradeStatus.CORRECT) and not gates.refusal(answer)
 
 
 def read_verdict(reply: Any) -> tuple[GradeStatus, str]:
