@@ -20,6 +20,7 @@ from thor_ray.cli import (
     grading,
     inspection,
     problems,
+    rescoring,
     runs,
     sandboxing,
     solving,
@@ -50,6 +51,8 @@ app.command()(exporting.export)
 app.command()(inspection.show)
 app.command()(inspection.doctor)
 app.command()(inspection.version)
+evaluation.app.command()(rescoring.score)
+evaluation.app.command()(rescoring.judge)
 app.add_typer(evaluation.app, name="eval")
 app.add_typer(configuration.app, name="config")
 app.add_typer(problems.app, name="problems")

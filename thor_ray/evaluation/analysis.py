@@ -131,7 +131,8 @@ def selection_figures(
     code_known = all(sample.code is not None for sample in samples) and any(
         sample.code.executed for sample in samples if sample.code
     )
-    scores_known = all(sample.external_score is not None for sample in samples)
+    scorers = {sample.scored_by for sample in samples}
+    scores_known = len(scorers) == 1 and all(sample.external_score is not None for sample in samples)
     accuracy = {
         method: np.asarray([_chosen(problem, method, no_code).correct for problem in problems], np.float64)
         for method in Method
@@ -143,6 +144,7 @@ def selection_figures(
     return [
         SelectionFigures(
             method=str(method),
+            reward_model=next(iter(scorers)) if method.needs_score else None,
             candidates=most,
             accuracy=_share(correct, resampler),
             gain=_difference(correct - average, resampler),

@@ -139,10 +139,12 @@ def _selection_section(report: EvaluationReport) -> Section | None:
     if not rows:
         return None
     headings = (
-        "benchmark", "chosen by", "accuracy", "95 %", "gain", "95 %", "over majority", "95 %", "candidates", "tokens",
-        "sandbox calls",
+        "benchmark", "chosen by", "accuracy", "95 %", "tokens", "sandbox calls", "gain", "95 %", "over majority", "95 %",
+        "candidates",
     )  # fmt: skip
-    return Section("Choosing one candidate", (Table(headings, tuple(rows)),), (_CHOOSING, _CHOOSING_SCALE))
+    models = {one.reward_model for part in report.benchmarks for one in part.selection if one.reward_model is not None}
+    notes = [f"The reward model is {', '.join(sorted(models))}."] if models else []
+    return Section("Choosing one candidate", (Table(headings, tuple(rows)),), (_CHOOSING, _CHOOSING_SCALE, *notes))
 
 
 def _selection_rows(part: BenchmarkFigures) -> Iterator[Row]:
@@ -152,7 +154,7 @@ def _selection_rows(part: BenchmarkFigures) -> Iterator[Row]:
     known = part.selection[0]
     one, every = part.accuracy, part.pass_at[-1].share
     cost = [None if total is None else total / known.candidates for total in (known.tokens, known.sandbox_calls)]
-    yield Row((label(part), "any one", percent(one.value), interval(one), *[""] * 4, "1", *map(figure_text, cost)))
+    yield Row((label(part), "any one", percent(one.value), interval(one), *map(figure_text, cost), *[""] * 4, "1"))
     for method in part.selection:
         yield Row(
             (
@@ -160,19 +162,17 @@ def _selection_rows(part: BenchmarkFigures) -> Iterator[Row]:
                 METHODS[method.method],
                 percent(method.accuracy.value),
                 interval(method.accuracy),
+                figure_text(method.tokens),
+                figure_text(method.sandbox_calls),
                 signed_points(method.gain.value),
                 interval(method.gain, signed_points, " to "),
                 signed_points(method.over_majority.value),
                 interval(method.over_majority, signed_points, " to "),
                 str(method.candidates),
-                figure_text(method.tokens),
-                figure_text(method.sandbox_calls),
             ),
             ours=method.method == Method.SELF_REWARDED,
         )
-    yield Row(
-        ("", "the best there is", percent(every.value), interval(every), *[""] * 4, str(known.candidates), "", "")
-    )
+    yield Row(("", "the best there is", percent(every.value), interval(every), *[""] * 6, str(known.candidates)))
 
 
 def _judge_section(report: EvaluationReport) -> Section | None:

@@ -44,6 +44,8 @@ class SelectionFigures(Figures):
 
     method: str
     """``self_consistency``, ``self_rewarded``, ``external`` or ``self_rewarded_external``."""
+    reward_model: str | None
+    """Name of the reward model whose scores it uses; null for methods without, and where it is not known."""
     candidates: int
     """Candidates per problem, the largest number if they differ."""
     accuracy: Estimate

@@ -165,6 +165,7 @@ class EvaluationSample:
         tokens: Its tokens; ``None`` where unknown.
         timing: Its seconds; ``None`` where unknown.
         external_score: What a reward model gave it, for best-of-N; the higher the better.
+        scored_by: Name of that model; ``None`` where unknown. Scores of different models cannot be compared.
         judge: A language model's verdict beside that of the rules; ``None`` where none was asked.
         trajectory_id: Of its trajectory among the records, where there is one.
         schema: Version of the row.
@@ -189,6 +190,7 @@ class EvaluationSample:
     tokens: TokenUse | None = None
     timing: Timing | None = None
     external_score: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    scored_by: str | None = None
     judge: JudgeVerdict | None = None
     trajectory_id: str | None = None
     schema: Annotated[int, Field(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)] = field(default=SCHEMA_VERSION)

@@ -52,10 +52,39 @@ def find_evaluation(name: str) -> Evaluation:
         if part in parts:
             return parts[part]()
         raise UserError(f"{place} holds no evaluation {part!r}", f"it holds: {', '.join(parts) or 'none'}")
-    raise RunNotFoundError(
-        f"no evaluation {name!r}: neither a run, nor a directory or file of evaluation rows",
-        f"runs are looked for below {RUNS}/",
-    )
+    raise _not_found(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an evaluation lies.
+
+    Attributes:
+        run: The directory of the run that made it, or of its rows where no run did.
+        rows: Its file of rows; ``None`` where they follow from a run's records.
+        part: The part of it that is meant; ``None`` for all of it.
+    """
+
+    run: Path
+    rows: Path | None
+    part: str | None = None
+
+
+def place_of(name: str) -> Place:
+    """Where the evaluation lies that ``name`` means, which holds one or several parts.
+
+    Raises:
+        RunNotFoundError: there is none.
+    """
+    place, _, part = name.rpartition(SEPARATOR)
+    for candidate, meant in ((name, None), (place, part)):
+        if (path := _place(candidate) if candidate else None) is None:
+            continue
+        files = [path] if path.is_file() else [path / "samples.jsonl", path / FOLDER / "samples.jsonl"]
+        rows = next((file for file in files if file.is_file()), None)
+        folder = path if rows is None else rows.parent
+        return Place(folder.parent if folder.name == FOLDER else folder, rows, meant)
+    raise _not_found(name)
 
 
 def stage_evaluation(run: RunDirectory, stage: Stage) -> Evaluation:
@@ -131,6 +160,13 @@ def _place(name: str) -> Path | None:
         ):
             return path
     return None
+
+
+def _not_found(name: str) -> RunNotFoundError:
+    return RunNotFoundError(
+        f"no evaluation {name!r}: neither a run, nor a directory or file of evaluation rows",
+        f"runs are looked for below {RUNS}/",
+    )
 
 
 def _parts(path: Path) -> dict[str, Callable[[], Evaluation]]:
