@@ -17,6 +17,7 @@ from actors.execution import make_sandbox
 from actors.generation import EngineError, GenerationRequest
 from actors.live import LiveEvent
 from actors.sampler import RolloutSettings, TrajectorySampler
+from actors.scorers import Scored, Scorer
 from thor_ray.config import Recipe, SamplingConfig
 from thor_ray.grading import GraderPool
 from thor_ray.problems.problem import Problem
@@ -74,6 +75,15 @@ class RolloutActor:
         with self._in_flight():
             return await self._sampler.sample_group(
                 problem, group_size=group_size, settings=settings, seed=seed, uid=uid
+            )
+
+    async def rollout_sample(
+        self, problem: Problem, scorer: Scorer, settings: RolloutSettings, seed: int, trajectory_id: str
+    ) -> Scored:
+        """Samples one trajectory and judges it; see `TrajectorySampler.sample_scored`."""
+        with self._in_flight():
+            return await self._sampler.sample_scored(
+                problem, scorer=scorer, settings=settings, seed=seed, trajectory_id=trajectory_id
             )
 
     async def watch_solution(

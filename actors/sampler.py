@@ -9,14 +9,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-import sandbox
 from actors.codec import Codec
 from actors.episode import ACTION_STOP, Episode, EpisodeLimits, Execute, Finished, Generate, reasoning_text
 from actors.execution import INFRA_TEXT, to_execution_result
 from actors.generation import Engine, Generation, GenerationRequest, OnTokens, derive_seed
 from actors.live import Done, Executed, LiveEvent, Sampled
+from actors.scorers import AnswerScorer, CodeRunner, Grader, Scored, Scorer, ScoringTools
 from thor_ray.config import CorrectionConfig, Recipe, SamplingConfig
 from thor_ray.grading import Grade, GradeStatus, extract_boxed
 from thor_ray.problems.problem import Problem
@@ -32,20 +32,6 @@ from thor_ray.trajectory import (
 )
 
 T = TypeVar("T")
-
-
-class CodeRunner(Protocol):
-    """What a sampler needs of `sandbox.Sandbox`."""
-
-    async def arun(self, code: str, *, timeout: float | None = None, seed: int | None = None) -> sandbox.Result:  # noqa: ASYNC109
-        """Runs one program."""
-
-
-class Grader(Protocol):
-    """What a sampler needs of `thor_ray.grading.GraderPool`."""
-
-    async def agrade(self, response: str, gold: str) -> Grade:
-        """Grades the answer that a response holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +118,7 @@ class TrajectorySampler:
         self._engine = engine
         self._codec = codec
         self._code_runner = code_runner
-        self._grader = grader
+        self._scoring = ScoringTools(codec, grader, code_runner)
 
     async def sample_group(
         self, problem: Problem, *, group_size: int, settings: RolloutSettings, seed: int, uid: str
@@ -146,10 +132,17 @@ class TrajectorySampler:
             Episode(TrajectoryBuilder(f"{uid}/{sibling}", problem.id, prompt), self._codec, settings.limits())
             for sibling in range(group_size)
         ]
-        trajectories = await asyncio.gather(
-            *(self._play_and_grade(episode, problem, settings, seed) for episode in episodes)
-        )
-        return Group(uid, GroupKind.EPISODE, problem.id, tuple(trajectories))
+        scorer = AnswerScorer(problem.answer)
+        scored = await asyncio.gather(*(self._play_and_score(episode, scorer, settings, seed) for episode in episodes))
+        return Group(uid, GroupKind.EPISODE, problem.id, tuple(each.trajectory for each in scored))
+
+    async def sample_scored(
+        self, problem: Problem, *, scorer: Scorer, settings: RolloutSettings, seed: int, trajectory_id: str
+    ) -> Scored:
+        """Samples one trajectory and judges it; the reward is ``None`` under the same conditions as in a group."""
+        prompt = self._codec.encode_prompt(settings.template, problem.question)
+        episode = Episode(TrajectoryBuilder(trajectory_id, problem.id, prompt), self._codec, settings.limits())
+        return await self._play_and_score(episode, scorer, settings, seed)
 
     async def sample_step_group(
         self,
@@ -223,17 +216,15 @@ class TrajectorySampler:
         generations = await asyncio.gather(*(self._generate(request) for request in requests))
         return [self._codec.decode(generation.ids) for generation in generations]
 
-    async def _play_and_grade(
-        self, episode: Episode, problem: Problem, settings: RolloutSettings, seed: int
-    ) -> Trajectory:
+    async def _play_and_score(self, episode: Episode, scorer: Scorer, settings: RolloutSettings, seed: int) -> Scored:
         reason = await self._play(episode, settings, seed)
-        ungraded = episode.builder.finish(reason)
+        unscored = episode.builder.finish(reason)
         if reason is FinishReason.ABORTED:
-            return ungraded
+            return Scored(unscored, None)
         started = time.perf_counter()
-        grade = await self._grade(reasoning_text(ungraded, self._codec), problem.answer, settings)
+        grade = await self._score(unscored, scorer, settings)
         episode.builder.cost.grade_seconds += time.perf_counter() - started
-        return episode.builder.finish(reason, grade.extracted, grade.status.value, grade.reward)
+        return Scored(episode.builder.finish(reason, grade.extracted, grade.status.value, grade.reward), grade)
 
     async def _play(
         self,
@@ -291,10 +282,10 @@ class TrajectorySampler:
         self.stats.infra_errors += result.status is ExecutionStatus.INFRA_ERROR
         return result
 
-    async def _grade(self, response: str, gold: str, settings: RolloutSettings) -> Grade:
+    async def _score(self, trajectory: Trajectory, scorer: Scorer, settings: RolloutSettings) -> Grade:
         self.stats.grades += 1
         try:
-            grade = await _within(settings.deadline_seconds, self._grader.agrade(response, gold))
+            grade = await _within(settings.deadline_seconds, scorer(trajectory, self._scoring))
         except TimeoutError:
             grade = Grade(GradeStatus.ERROR, "no verdict in time", "deadline", None, settings.deadline_seconds * 1000)
         self.stats.grader_failures += grade.reward is None

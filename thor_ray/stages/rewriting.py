@@ -7,7 +7,7 @@ from actors.codec import Codec
 from actors.episode import reasoning_text
 from actors.execution import to_execution_result
 from actors.generation import derive_seed
-from actors.sampler import CodeRunner, Grader
+from actors.scorers import CodeRunner, Grader
 from thor_ray.demonstrations import Demonstration, DemonstrationWriter, Source
 from thor_ray.grading import extract_boxed
 from thor_ray.problems import Problem

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from actors.execution import make_sandbox
 from actors.generation import derive_seed
-from actors.sampler import Grader
+from actors.scorers import Grader
 from thor_ray.config import Recipe, SamplingConfig, TirgenConfig
 from thor_ray.demonstrations import Demonstration, Funnel, Sieve, Source, set_rules, single_rules
 from thor_ray.errors import UserError

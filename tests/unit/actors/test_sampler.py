@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 
@@ -13,12 +14,13 @@ from actors.codec import TokenizerCodec
 from actors.generation import Generation, GenerationRequest, OnTokens, derive_seed
 from actors.live import Done, Sampled
 from actors.sampler import RolloutSettings, TrajectorySampler, execution_reward
+from actors.scorers import AnswerScorer, Scored, Scorer, ScoringTools
 from actors.scripted import ScriptedEngine
 from thor_ray.config import CorrectionConfig, SamplingConfig
 from thor_ray.dialogue import render_action, render_observation
-from thor_ray.grading import Grade, GraderPool, GradeStatus
+from thor_ray.grading import EXACT, Grade, GraderPool, GradeStatus, GradingPolicy
 from thor_ray.problems.problem import Problem
-from thor_ray.trajectory import ExecutionResult, ExecutionStatus, FinishReason, Group, GroupKind
+from thor_ray.trajectory import ExecutionResult, ExecutionStatus, FinishReason, Group, GroupKind, Trajectory
 
 SETTINGS = RolloutSettings(SamplingConfig(max_new_tokens=600), "bare", max_context=2000)
 
@@ -228,7 +230,7 @@ class Hanging:
         await asyncio.Event().wait()
         raise AssertionError
 
-    async def agrade(self, response: str, gold: str) -> Grade:
+    async def agrade(self, response: str, gold: str, policy: GradingPolicy = EXACT) -> Grade:
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -287,6 +289,36 @@ async def test_who_watches_sees_the_tokens_programs_and_corrections_of_the_same_
     assert tuple(ids) == done.trajectory.ids[done.trajectory.prompt_length :]
 
 
+async def test_a_sample_is_judged_in_the_way_that_its_problem_asks_for(bench: Bench) -> None:
+    async def scored(scorer: Scorer) -> Scored:
+        sampler = bench.sampler(lambda text: "Roughly \\boxed{7.04}.")
+        return await sampler.sample_scored(problem("p"), scorer=scorer, settings=SETTINGS, seed=0, trajectory_id="t/0")
+
+    class Runs:
+        async def __call__(self, trajectory: Trajectory, tools: ScoringTools) -> Grade:
+            """Judges by what a program prints about the text."""
+            result = await tools.code_runner.arun(f"print(len({tools.decode(trajectory.ids)!r}))")
+            status = GradeStatus.CORRECT if result.stdout.strip().isdigit() else GradeStatus.WRONG
+            return Grade(status, "counted", "tests", None, 0.0)
+
+    exact, tolerant = AnswerScorer("7"), AnswerScorer("7", GradingPolicy(Fraction(1, 100)))
+    verdicts = [await scored(scorer) for scorer in (exact, tolerant, Runs())]
+    assert [one.grade and one.grade.path for one in verdicts][1:] == ["tolerance", "tests"]
+    assert [one.trajectory.reward for one in verdicts] == [0.0, 1.0, 1.0]
+    assert [one.trajectory.grade_status for one in verdicts] == ["wrong", "correct", "correct"]
+    assert [one.trajectory.answer for one in verdicts] == ["7.04", "7.04", None]
+    assert {one.trajectory.id for one in verdicts} == {"t/0"}
+
+
+async def test_what_was_aborted_is_not_judged(bench: Bench) -> None:
+    sampler = TrajectorySampler(Hanging(), bench.codec, bench.box, bench.grader)  # type: ignore[arg-type]
+    settings = replace(SETTINGS, deadline_seconds=0.2)
+    scored = await sampler.sample_scored(
+        problem("p"), scorer=AnswerScorer("7"), settings=settings, seed=0, trajectory_id="t"
+    )
+    assert (scored.trajectory.finish, scored.grade, sampler.stats.grades) == (FinishReason.ABORTED, None, 0)
+
+
 async def test_requests_have_seeds_of_their_own_that_repeat(bench: Bench) -> None:
     seeds: list[list[int]] = []
     for _ in range(2):
@@ -322,7 +354,7 @@ async def test_text_is_sampled_without_tools(bench: Bench) -> None:
 
 async def test_grader_failures_are_no_zeros(bench: Bench) -> None:
     class Failing:
-        async def agrade(self, response: str, gold: str) -> Grade:
+        async def agrade(self, response: str, gold: str, policy: GradingPolicy = EXACT) -> Grade:
             return Grade(GradeStatus.TIMEOUT, "no verdict", "symbolic", "7", 1.0)
 
     sampler = TrajectorySampler(bench.engine(solve), bench.codec, bench.box, Failing())
