@@ -30,9 +30,8 @@ test-integration: ## Run the tests with real Ray, vLLM, DeepSpeed and sandbox, o
 bench: setup ## Measure speed, side by side
 	@set -e; for bench in benches/*.py; do echo "== $$bench"; $(BIN)/python "$$bench"; done
 
-dashboard: setup ## Serve the reports below runs/ to this machine's browsers: make dashboard PORT=8700
-	@mkdir -p runs && echo "runs and their reports: http://127.0.0.1:$(PORT)"
-	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory runs $(PORT)
+dashboard: setup ## Show the runs below runs/ in a browser: make dashboard PORT=8700 ARGS="smoke"
+	@$(BIN)/thor dashboard --port $(PORT) $(ARGS)
 
 lint: setup ## Check style, formatting, types and import contracts
 	@$(BIN)/ruff check .

@@ -25,6 +25,7 @@ from thor_ray.cli import (
     sandboxing,
     solving,
     tiny,
+    watching,
 )
 from thor_ray.errors import UserError, WorkerError
 
@@ -46,9 +47,10 @@ app.command()(runs.tirgen)
 app.command()(solving.solve)
 app.command()(grading.grade)
 app.command()(grading.audit_golds)
-app.command()(inspection.report)
 app.command()(exporting.export)
+app.command()(inspection.report)
 app.command()(inspection.show)
+app.command()(watching.dashboard)
 app.command()(inspection.doctor)
 app.command()(inspection.version)
 evaluation.app.command()(rescoring.score)
