@@ -94,7 +94,9 @@ class Access:
 
     def admits(self, offer: str) -> bool:
         """Whether ``offer`` is the token, in a time that says nothing about how much of it is right."""
-        return self.token is not None and hmac.compare_digest(offer.encode(), self.token.encode())
+        return self.token is not None and hmac.compare_digest(
+            offer.encode("utf-8", "surrogatepass"), self.token.encode()
+        )
 
 
 def is_loopback(host: str) -> bool:

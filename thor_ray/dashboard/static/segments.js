@@ -45,7 +45,7 @@ export function attempt(one) {
 export function segment(one, { tokens = null, shading = "none", advantage = null, compact = false, last = false } = {}) {
   const before = one.kind === "action" ? one.attempts : [];
   const shaded = tokens && shading !== "none";
-  const body = shaded ? shadedText(one, tokens, shading, advantage) : one.code ? code(one.code) : one.text === null ? h("p", { class: "quiet" }, "no text: the run has kept no tokenizer") : pre(one.text);
+  const body = shaded ? shadedText(one, tokens, shading, advantage) : one.code ? code(one.code) : one.text === null ? h("p", { class: "quiet" }, "no text: the run has kept no tokenizer") : pre(one.kind === "observation" ? one.text.replace(/^\n/, "") : one.text);
   const unread = last && one.kind === "action" && one.result?.text;
   return [
     before.map(attempt),
