@@ -57,6 +57,7 @@ class CheckpointState:
         policy: Fingerprint of the policy's architecture: names and shapes of its parameters.
         settings: Fingerprint of what else decides the stage: objective, optimizer, schedule, temperature.
         trained_groups: Uids of the groups that the stage has trained on.
+        lora_scaling: Of the adapters, where there are any.
         progress: Where the loop around the learner stands, in its own words, e.g. ``rounds``.
         files: All other files by their path within the checkpoint.
         format: Layout of the directory.
@@ -70,6 +71,7 @@ class CheckpointState:
     policy: str = ""
     settings: str = ""
     trained_groups: tuple[str, ...] = ()
+    lora_scaling: float = 0.0
     progress: Mapping[str, int] = field(default_factory=dict)
     files: Mapping[str, FileFact] = field(default_factory=dict)
     format: int = FORMAT
@@ -166,29 +168,32 @@ def verify(path: Path) -> CheckpointState:
     return state
 
 
-def refuse_misfit(
-    path: Path, state: CheckpointState, *, ranks: int, zero_stage: int, dtype: str, policy: str, settings: str
-) -> None:
+def refuse_misfit(path: Path, state: CheckpointState, here: CheckpointState) -> None:
     """Refuses what cannot be loaded here, or would go on with something else than it stopped.
+
+    Args:
+        path: The checkpoint.
+        state: What it says of itself.
+        here: What one that is written here would say.
 
     Raises:
         CheckpointError: says what does not fit.
     """
-    if state.policy != policy:
+    if state.policy != here.policy:
         raise CheckpointError(
             f"{path} belongs to another policy: its parameters have other names or shapes than the one given here",
             "give the policy.model that the checkpoint was trained from",
         )
     for name, stored, wanted in (
-        ("policy.dtype", state.dtype, dtype),
-        ("learner.ranks", state.ranks, ranks),
-        ("learner.zero_stage", state.zero_stage, zero_stage),
+        ("policy.dtype", state.dtype, here.dtype),
+        ("learner.ranks", state.ranks, here.ranks),
+        ("learner.zero_stage", state.zero_stage, here.zero_stage),
     ):
         if stored != wanted:
             raise CheckpointError(
                 f"{path} was written with {name}: {stored}, and cannot be loaded with {wanted}", f"set {name}: {stored}"
             )
-    if state.settings != settings:
+    if state.settings != here.settings:
         raise CheckpointError(
             f"{path} was written under another objective, optimizer, schedule or temperature than is set here",
             "go on with the settings that the checkpoint was written under, or begin the stage anew",

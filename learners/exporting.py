@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import Tensor
 
+from learners.adapters import merge_saved
 from learners.checkpoint import ENGINE_TAG, PARTIAL_SUFFIX, CheckpointError, put_in_place, verify
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def export_checkpoint(checkpoint: Path, source: Path, path: Path) -> None:
     dtype = getattr(torch, state.dtype)
     with torch.device("meta"):
         policy = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source), dtype=dtype)
-    found = _checkpoint_parameters(checkpoint, state.zero_stage)
+    found = merge_saved(_checkpoint_parameters(checkpoint, state.zero_stage), state.lora_scaling)
     shapes = {name: parameter.shape for name, parameter in policy.named_parameters()}
     if {name: found[name].shape for name in shapes.keys() & found.keys()} != shapes:
         raise CheckpointError(

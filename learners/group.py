@@ -19,10 +19,11 @@ from learners.publish import (
     PublishedWeights,
     WeightPublication,
     probe_ids,
+    probe_sequence,
     verify_probe,
     verify_receipts,
 )
-from learners.ranks import place, start, wait_all
+from learners.ranks import START_TIMEOUT_SECONDS, place, start, wait_all
 from learners.sequences import TrainingSequence, token_counts
 from learners.worker import LearnerWorker, PolicyFacts, PolicySpec, RankUpdate
 from learners.zero import Rendezvous
@@ -68,6 +69,8 @@ class LearnerGroup:
             gradient_checkpointing=config.gradient_checkpointing,
             packing=config.packing,
             threads=cpus_per_rank,
+            offload=config.offload,
+            lora=config.lora,
         )
         self.config = config
         self.dtype = dtype
@@ -87,13 +90,15 @@ class LearnerGroup:
                 start(LearnerWorker, self._placement, rank=rank, cpus=cpus_per_rank, gpus=gpus_per_rank)
                 for rank in range(config.ranks)
             ]
-            address, port = self._collect([self._workers[0].endpoint.remote()])[0]
-            self._policy: PolicyFacts = self._collect(
-                [
-                    worker.setup.remote(Rendezvous(rank, config.ranks, address, port), spec, config.timeout_seconds)
-                    for rank, worker in enumerate(self._workers)
-                ]
-            )[0]
+            endpoint = self._workers[0].endpoint.remote()
+            address, port = wait_all([endpoint], "learner rank", START_TIMEOUT_SECONDS)[0]
+            # Shorter than that of a call: then the others notice who hangs, and say so, before they count as hung.
+            collective_timeout = 0.8 * config.timeout_seconds
+            setups = [
+                worker.setup.remote(Rendezvous(rank, config.ranks, address, port), spec, collective_timeout)
+                for rank, worker in enumerate(self._workers)
+            ]
+            self._policy: PolicyFacts = wait_all(setups, "learner rank", START_TIMEOUT_SECONDS)[0]
         except BaseException:
             self.close()
             raise
@@ -197,13 +202,14 @@ class LearnerGroup:
         return metrics | statistics.metrics()
 
     def log_probs(
-        self, sequences: Sequence[TrainingSequence], temperature: float | None = None
+        self, sequences: Sequence[TrainingSequence], temperature: float | None = None, *, of_reference: bool = False
     ) -> list[npt.NDArray[np.float32]]:
         """Log-probs of the tokens in each sequence's loss mask under the current weights.
 
         Args:
             sequences: In any number.
             temperature: ``None`` for the stage's.
+            of_reference: Under the weights that the stage began with instead, if the objective keeps them.
 
         Returns:
             For each sequence float32 ``[length]``, 0 where masked out.
@@ -211,7 +217,7 @@ class LearnerGroup:
         shares = self._plan(sequences)
         answers = self._collect(
             [
-                worker.compute_log_probs.remote(share, temperature)
+                worker.compute_log_probs.remote(share, temperature, of_reference)
                 for worker, share in zip(self._workers, shares, strict=True)
             ]
         )
@@ -223,9 +229,16 @@ class LearnerGroup:
         return found
 
     def with_proximal_log_probs(self, sequences: Sequence[TrainingSequence]) -> list[TrainingSequence]:
-        """Attaches the proximal policy's log-probs, once before a round of several updates (spec D.4)."""
-        log_probs = self.log_probs(sequences)
-        return [sequence.with_proximal_log_probs(row) for sequence, row in zip(sequences, log_probs, strict=True)]
+        """Attaches the proximal policy's log-probs, once before a round of several updates (spec D.4).
+
+        Where the objective has a KL term, the reference policy's too.
+        """
+        rows = zip(sequences, self.log_probs(sequences), strict=True)
+        attached = [sequence.with_proximal_log_probs(row) for sequence, row in rows]
+        if self._objective.kl_weight == 0:
+            return attached
+        rows = zip(attached, self.log_probs(sequences, of_reference=True), strict=True)
+        return [sequence.with_reference_log_probs(row) for sequence, row in rows]
 
     def publish(self, engines: Sequence[Any], bucket_bytes: int = BUCKET_BYTES) -> WeightPublication:
         """Brings the current weights to the engines under the next version, and verifies that they serve them.
@@ -245,13 +258,7 @@ class LearnerGroup:
     def publish_again(self, engines: Sequence[Any], bucket_bytes: int = BUCKET_BYTES) -> WeightPublication:
         """Brings the current weights to engines under the version that they have already, after ``load``.
 
-        Args:
-            engines: As for ``publish``.
-            bucket_bytes: Size of a bucket.
-
-        Raises:
-            WeightMismatchError: an engine does not serve what was published.
-            ValueError: there are no engines.
+        Arguments and errors are those of ``publish``.
         """
         return self._bring(engines, self._version, bucket_bytes)
 
@@ -262,17 +269,7 @@ class LearnerGroup:
             path: Where to.
             progress: Where the loop around the learner stands; ``load`` gives it back.
         """
-        state = CheckpointState(
-            version=self._version,
-            updates=self._updates,
-            ranks=self.config.ranks,
-            zero_stage=self.config.zero_stage,
-            dtype=self.dtype,
-            policy=self._policy.fingerprint,
-            settings=self._settings,
-            trained_groups=tuple(self._trained_groups),
-            progress=dict(progress or {}),
-        )
+        state = self._state(progress or {})
         self._collect([worker.save.remote(path.resolve(), state) for worker in self._workers])
 
     def load(self, path: Path) -> Mapping[str, int]:
@@ -285,18 +282,9 @@ class LearnerGroup:
             CheckpointError: it is missing, damaged, of another policy, of other settings, or was written by a group
                 of another shape.
         """
-        path = path.resolve()
         state = verify(path)
-        refuse_misfit(
-            path,
-            state,
-            ranks=self.config.ranks,
-            zero_stage=self.config.zero_stage,
-            dtype=self.dtype,
-            policy=self._policy.fingerprint,
-            settings=self._settings,
-        )
-        self._collect([worker.load.remote(path) for worker in self._workers])
+        refuse_misfit(path, state, self._state({}))
+        self._collect([worker.load.remote(path.resolve()) for worker in self._workers])
         self._version, self._updates = state.version, state.updates
         self._trained_groups = dict.fromkeys(state.trained_groups)
         return state.progress
@@ -317,18 +305,38 @@ class LearnerGroup:
     def _begin(
         self, optimizer: OptimizerConfig, total_updates: int, temperature: float, objective: ObjectiveConfig | None
     ) -> None:
+        keep_reference = objective is not None and objective.kl_weight > 0
         self._collect(
-            [worker.configure_optimizer.remote(optimizer, total_updates, temperature) for worker in self._workers]
+            [
+                worker.configure_optimizer.remote(optimizer, total_updates, temperature, keep_reference)
+                for worker in self._workers
+            ]
         )
+        sections = (optimizer, objective, self.config.lora)
         self._settings = fingerprint(
-            optimizer.model_dump(mode="json"),
-            None if objective is None else objective.model_dump(mode="json"),
+            [None if section is None else section.model_dump(mode="json") for section in sections],
             total_updates,
             temperature,
         )
         self._updates = 0
         self._trained_groups = {}
         self._guard.made()
+
+    def _state(self, progress: Mapping[str, int]) -> CheckpointState:
+        """What a checkpoint that is written now says of itself."""
+        lora = self.config.lora
+        return CheckpointState(
+            version=self._version,
+            updates=self._updates,
+            ranks=self.config.ranks,
+            zero_stage=self.config.zero_stage,
+            dtype=self.dtype,
+            policy=self._policy.fingerprint,
+            settings=self._settings,
+            trained_groups=tuple(self._trained_groups),
+            lora_scaling=0.0 if lora is None else lora.alpha / lora.rank,
+            progress=dict(progress),
+        )
 
     def _bring(self, engines: Sequence[Any], version: int, bucket_bytes: int) -> WeightPublication:
         if not engines:
@@ -343,7 +351,7 @@ class LearnerGroup:
             wait_all([engine.update_weights.remote(published.buckets, manifest) for engine in engines], "engine"),
         )
         probe = probe_ids(self._probe, self._policy.vocabulary)
-        expected = self.log_probs([_whole(ids) for ids in probe], temperature=1.0)
+        expected = self.log_probs([probe_sequence(ids) for ids in probe], temperature=1.0)
         gap = verify_probe(
             [row[1:].tolist() for row in expected],
             wait_all([engine.probe.remote(probe) for engine in engines], "engine"),
@@ -387,12 +395,3 @@ class LearnerGroup:
 
     def _collect(self, references: Sequence[Any]) -> list[Any]:
         return wait_all(references, "learner rank", self.config.timeout_seconds)
-
-
-def _whole(ids: Sequence[int]) -> TrainingSequence:
-    """A sequence of which every token but the first is asked for."""
-    mask = np.ones(len(ids), dtype=np.bool_)
-    mask[0] = False
-    return TrainingSequence(
-        np.asarray(ids, dtype=np.int64), mask, np.zeros(len(ids), dtype=np.float32), 0.0, GroupKind.EPISODE, "probe"
-    )

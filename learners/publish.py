@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import ray
 
+from learners.sequences import TrainingSequence
+from thor_ray.trajectory import GroupKind
 from thor_ray.weights import WeightManifest, WeightReceipt, WeightTransferError, pack_buckets
 
 if TYPE_CHECKING:
@@ -138,3 +140,12 @@ def probe_ids(trained: Sequence[npt.NDArray[np.int64]], vocabulary: int) -> list
     generator = np.random.default_rng(0)
     random_ids: list[list[int]] = generator.integers(0, vocabulary, (PROBE_SEQUENCES, PROBE_TOKENS // 2)).tolist()
     return random_ids
+
+
+def probe_sequence(ids: Sequence[int]) -> TrainingSequence:
+    """A sequence of which the log-probs of every token but the first are asked for."""
+    mask = np.ones(len(ids), dtype=np.bool_)
+    mask[0] = False
+    return TrainingSequence(
+        np.asarray(ids, dtype=np.int64), mask, np.zeros(len(ids), dtype=np.float32), 0.0, GroupKind.EPISODE, "probe"
+    )

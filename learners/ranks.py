@@ -13,6 +13,12 @@ from thor_ray.errors import UserError, WorkerError
 CALL_TIMEOUT_SECONDS: Final = 1800.0
 """After which a call counts as hung."""
 
+START_TIMEOUT_SECONDS: Final = 1800.0
+"""For processes to start, meet and read the policy, however short their later calls are."""
+
+GRACE_SECONDS: Final = 5.0
+"""For which others are listened to once an actor has failed, to tell the cause from its consequences."""
+
 PLACEMENT_TIMEOUT_SECONDS: Final = 120.0
 
 
@@ -81,7 +87,26 @@ def wait_all(references: Sequence[Any], name: str, timeout_seconds: float = CALL
         try:
             results[index] = ray.get(ready[0])
         except ray.exceptions.RayTaskError as error:
-            raise ActorCallError(f"{name} {index} failed: {error.cause!r}") from error.cause
+            _raise_death(references, pending, name)
+            silent = "".join(f"; {name} {references.index(reference)} gives no answer" for reference in pending)
+            raise ActorCallError(f"{name} {index} failed: {error.cause!r}{silent}") from error.cause
         except ray.exceptions.RayError as error:
             raise ActorCallError(f"{name} {index} died: {error}") from error
     return [results[index] for index in range(len(references))]
+
+
+def _raise_death(references: Sequence[Any], pending: list[Any], name: str) -> None:
+    """Raises ``ActorCallError`` if one of the pending actors is dead, and leaves in ``pending`` those that are silent.
+
+    An actor that loses another in a collective operation fails too, and may be heard of first.
+    """
+    if not pending:
+        return
+    answered, pending[:] = ray.wait(pending, num_returns=len(pending), timeout=GRACE_SECONDS)
+    for reference in answered:
+        try:
+            ray.get(reference)
+        except ray.exceptions.RayTaskError:
+            continue
+        except ray.exceptions.RayError as error:
+            raise ActorCallError(f"{name} {references.index(reference)} died: {error}") from error

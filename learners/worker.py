@@ -1,9 +1,10 @@
 """One DeepSpeed rank. ``LearnerGroup`` starts it as a Ray actor; the mathematics lies in the ground floor."""
 
+import copy
 import math
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from learners.packing import MicroBatch
 from learners.schedule import learning_rate
-from thor_ray.config import ObjectiveConfig, OptimizerConfig
+from thor_ray.config import LoraConfig, ObjectiveConfig, OffloadConfig, OptimizerConfig
 from thor_ray.objectives import (
     PolicyBatch,
     PolicyStatistics,
@@ -45,6 +46,8 @@ class PolicySpec:
         gradient_checkpointing: Trade a second forward pass for memory.
         packing: Micro-batches are packed.
         threads: CPU threads of this rank.
+        offload: What ZeRO keeps outside the GPU.
+        lora: Adapters that train instead of the policy's weights.
 
     Raises:
         ValueError: bfloat16 without ZeRO, where DeepSpeed has no float32 buffer to add gradients up in, so that they
@@ -57,6 +60,8 @@ class PolicySpec:
     gradient_checkpointing: bool
     packing: bool
     threads: int
+    offload: OffloadConfig = field(default_factory=OffloadConfig)
+    lora: LoraConfig | None = None
 
     def __post_init__(self) -> None:
         if self.dtype == "bfloat16" and self.zero_stage == 0:
@@ -102,8 +107,11 @@ class PolicyFacts:
     fingerprint: str
 
 
-MicroBatchLoss = Callable[["torch.Tensor", MicroBatch], "torch.Tensor"]
-"""Log-probs ``[rows, length]`` and their micro-batch to its share of the loss."""
+Scores = tuple["torch.Tensor", ...]
+"""Log-probs ``[rows, length]`` and, where they are asked for, entropies of the same shape."""
+
+MicroBatchLoss = Callable[[Scores, MicroBatch], "torch.Tensor"]
+"""Scores and their micro-batch to its share of the loss."""
 
 
 class LearnerWorker:
@@ -113,6 +121,7 @@ class LearnerWorker:
         self._spec: PolicySpec | None = None
         self._policy: Any = None
         self._engine: Any = None
+        self._reference: Any = None
         self._optimizer = OptimizerConfig()
         self._total_updates = 0
         self._update = 0
@@ -146,17 +155,20 @@ class LearnerWorker:
         shapes = [[name, list(parameter.shape)] for name, parameter in self._policy.named_parameters()]
         return PolicyFacts(int(self._policy.config.vocab_size), checkpoint.fingerprint(shapes))
 
-    def configure_optimizer(self, optimizer: OptimizerConfig, total_updates: int, temperature: float) -> None:
+    def configure_optimizer(
+        self, optimizer: OptimizerConfig, total_updates: int, temperature: float, keep_reference: bool = False
+    ) -> None:
         """Starts a stage in place: the same weights, a new optimizer with no memory, a schedule from its beginning.
 
         Args:
             optimizer: AdamW and schedule.
-            total_updates: For the linear schedule.
+            total_updates: For schedules that decay.
             temperature: At which the stage's trajectories were sampled; 1 for supervised learning.
+            keep_reference: Keep a frozen copy of the weights that the stage begins with, whole on each rank.
         """
         import torch
 
-        from learners import model, zero
+        from learners import adapters, model, zero
 
         if self._spec is None:
             raise LearnerStateError("setup must come before configure_optimizer")
@@ -168,28 +180,40 @@ class LearnerWorker:
             self._policy = model.rebuild_policy(
                 self._policy, parameters, gradient_checkpointing=self._spec.gradient_checkpointing
             )
-        self._engine = zero.build_engine(
-            model.TokenLogProbs(self._policy), optimizer, self._spec.zero_stage, getattr(torch, self._spec.dtype)
-        )
+        self._reference = None
+        if keep_reference:
+            self._reference = model.TokenLogProbs(copy.deepcopy(self._policy)).requires_grad_(requires_grad=False)
+        if self._spec.lora is not None:
+            adapters.attach(self._policy, self._spec.lora)
+        dtype = getattr(torch, self._spec.dtype)
+        module = model.TokenLogProbs(self._policy)
+        self._engine = zero.build_engine(module, optimizer, self._spec.zero_stage, dtype, self._spec.offload)
+        if self._reference is not None:
+            self._reference.to(self._engine.device)
         self._optimizer, self._total_updates, self._update = optimizer, total_updates, 0
         self._temperature = temperature
 
     def compute_log_probs(
-        self, micro_batches: Sequence[MicroBatch], temperature: float | None = None
+        self, micro_batches: Sequence[MicroBatch], temperature: float | None = None, of_reference: bool = False
     ) -> list[npt.NDArray[np.float32]]:
         """Log-probs under the current weights: the proximal policy, if called before a round's first update.
 
         Args:
             micro_batches: This rank's.
             temperature: ``None`` for the stage's.
+            of_reference: Under the weights that the stage began with instead.
 
         Returns:
             For each micro-batch float32 ``[rows, length]``, 0 where masked out.
         """
         import torch
 
+        engine = self._ready_engine()
+        if of_reference and self._reference is None:
+            raise LearnerStateError("no reference policy was kept when the stage began")
+        module = self._reference if of_reference else engine
         with torch.no_grad():
-            return [self._forward(batch, temperature).cpu().numpy() for batch in micro_batches]
+            return [self._forward(batch, module, temperature)[0].cpu().numpy() for batch in micro_batches]
 
     def update_sft(self, micro_batches: Sequence[MicroBatch], tokens: int) -> RankUpdate:
         """One optimizer step on the mean negative log-likelihood (paper equation 3).
@@ -199,8 +223,8 @@ class LearnerWorker:
             tokens: Tokens in the loss, of all ranks.
         """
 
-        def loss_of(log_probs: "torch.Tensor", batch: MicroBatch) -> "torch.Tensor":
-            return supervised_sum(log_probs, self._tensor(batch.loss_mask)) / tokens
+        def loss_of(scores: Scores, batch: MicroBatch) -> "torch.Tensor":
+            return supervised_sum(scores[0], self._tensor(batch.loss_mask)) / tokens
 
         return self._take_step(*self._accumulate(micro_batches, loss_of), PolicyStatistics())
 
@@ -221,13 +245,13 @@ class LearnerWorker:
         """
         statistics = PolicyStatistics()
 
-        def loss_of(log_probs: "torch.Tensor", batch: MicroBatch) -> "torch.Tensor":
+        def loss_of(scores: Scores, batch: MicroBatch) -> "torch.Tensor":
             nonlocal statistics
-            loss, seen = self._policy_loss(log_probs, batch, divisors, objective, version)
+            loss, seen = self._policy_loss(scores, batch, divisors, objective, version)
             statistics = statistics.merge(seen)
             return loss
 
-        loss, suspects = self._accumulate(micro_batches, loss_of)
+        loss, suspects = self._accumulate(micro_batches, loss_of, with_entropies=objective.entropy_weight > 0)
         return self._take_step(loss, suspects, statistics)
 
     def publish_weights(self, version: int, bucket_bytes: int) -> "PublishedWeights | None":
@@ -277,18 +301,21 @@ class LearnerWorker:
         # Arrays that come through the object store are read-only, which torch does not know.
         return torch.from_numpy(array.copy()).to(self._engine.device)
 
-    def _forward(self, batch: MicroBatch, temperature: float | None = None) -> "torch.Tensor":
-        engine = self._ready_engine()
-        log_probs: torch.Tensor
-        (log_probs,) = engine(
+    def _forward(
+        self, batch: MicroBatch, module: Any, temperature: float | None = None, with_entropies: bool = False
+    ) -> Scores:
+        scores: Scores = module(
             self._tensor(batch.ids),
             self._tensor(batch.loss_mask),
             temperature or self._temperature,
+            with_entropies,
             lengths=self._tensor(batch.lengths) if batch.packed else None,
         )
-        return log_probs
+        return scores
 
-    def _accumulate(self, micro_batches: Sequence[MicroBatch], loss_of: MicroBatchLoss) -> tuple[float, list[int]]:
+    def _accumulate(
+        self, micro_batches: Sequence[MicroBatch], loss_of: MicroBatchLoss, with_entropies: bool = False
+    ) -> tuple[float, list[int]]:
         """Adds up gradients of all micro-batches.
 
         Returns:
@@ -299,12 +326,12 @@ class LearnerWorker:
         engine, total, suspects = self._ready_engine(), 0.0, list[int]()
         for index, batch in enumerate(micro_batches):
             zero.announce(engine, last=index == len(micro_batches) - 1)
-            log_probs = self._forward(batch)
-            loss = log_probs.sum() * 0.0 if batch.filler else loss_of(log_probs, batch)
+            scores = self._forward(batch, engine, with_entropies=with_entropies)
+            loss = scores[0].sum() * 0.0 if batch.filler else loss_of(scores, batch)
             zero.accumulate(engine, loss)
             total += loss.item()
             if not loss.isfinite():
-                suspects += _not_finite(log_probs.detach(), batch, loss_of)
+                suspects += _not_finite(tuple(each.detach() for each in scores), batch, loss_of)
         return total, suspects
 
     def _take_step(self, loss: float, suspects: list[int], statistics: PolicyStatistics) -> RankUpdate:
@@ -317,7 +344,7 @@ class LearnerWorker:
 
     def _policy_loss(
         self,
-        log_probs: "torch.Tensor",
+        scores: Scores,
         batch: MicroBatch,
         divisors: Mapping[GroupKind, TokenCounts],
         objective: ObjectiveConfig,
@@ -333,12 +360,14 @@ class LearnerWorker:
             proximal_log_probs=None if proximal is None else self._tensor(proximal),
             reference_log_probs=None if reference is None else self._tensor(reference),
         )
-        return policy_loss(log_probs, policy_batch, divisors, objective)
+        log_probs, *entropies = scores
+        return policy_loss(log_probs, policy_batch, divisors, objective, *entropies)
 
 
-def _not_finite(log_probs: "torch.Tensor", batch: MicroBatch, loss_of: MicroBatchLoss) -> list[int]:
+def _not_finite(scores: Scores, batch: MicroBatch, loss_of: MicroBatchLoss) -> list[int]:
     """Positions of the rows whose loss alone is not finite."""
-    rows = range(len(batch.positions))
     return [
-        int(batch.positions[row]) for row in rows if not loss_of(log_probs[row : row + 1], batch.row(row)).isfinite()
+        int(position)
+        for row, position in enumerate(batch.positions)
+        if not loss_of(tuple(each[row : row + 1] for each in scores), batch.row(row)).isfinite()
     ]

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from thor_ray.config import OptimizerConfig
+from thor_ray.config import OffloadConfig, OptimizerConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +55,18 @@ def join(rendezvous: Rendezvous, timeout_seconds: float) -> None:
     )
 
 
-def engine_config(optimizer: OptimizerConfig, zero_stage: int, dtype: torch.dtype) -> dict[str, Any]:
+def engine_config(
+    optimizer: OptimizerConfig, zero_stage: int, dtype: torch.dtype, offload: OffloadConfig
+) -> dict[str, Any]:
     """DeepSpeed's configuration. Batch sizes in it are formal: the learner says itself where a mini-batch ends."""
     bfloat16 = dtype is torch.bfloat16
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "gradient_clipping": optimizer.max_grad_norm,
-        "zero_optimization": {"stage": zero_stage},
+        "zero_optimization": {"stage": zero_stage, **_offload_config(offload)},
+        # torch's own AdamW also steps on a CPU.
+        "zero_force_ds_cpu_optimizer": False,
         "bf16": {"enabled": bfloat16},
     }
     if bfloat16:
@@ -72,7 +76,19 @@ def engine_config(optimizer: OptimizerConfig, zero_stage: int, dtype: torch.dtyp
     return config
 
 
-def build_engine(module: nn.Module, optimizer: OptimizerConfig, zero_stage: int, dtype: torch.dtype) -> Any:
+def _offload_config(offload: OffloadConfig) -> dict[str, Any]:
+    path = {} if offload.nvme_path is None else {"nvme_path": str(offload.nvme_path)}
+    devices = {"offload_optimizer": offload.optimizer, "offload_param": offload.parameters}
+    return {
+        name: {"device": device, **(path if device == "nvme" else {})}
+        for name, device in devices.items()
+        if device != "none"
+    }
+
+
+def build_engine(
+    module: nn.Module, optimizer: OptimizerConfig, zero_stage: int, dtype: torch.dtype, offload: OffloadConfig
+) -> Any:
     """A DeepSpeed engine with a new torch AdamW, whose state starts from zero.
 
     DeepSpeed's own CPU Adam is not used: it would be compiled at run time.
@@ -84,13 +100,16 @@ def build_engine(module: nn.Module, optimizer: OptimizerConfig, zero_stage: int,
     if zero_stage == 3:
         deepspeed.utils.set_z3_leaf_modules(module, [VocabularyProjection])
     adamw = torch.optim.AdamW(
-        module.parameters(),
+        [parameter for parameter in module.parameters() if parameter.requires_grad],
         lr=optimizer.learning_rate,
         betas=optimizer.betas,
         weight_decay=optimizer.weight_decay,
     )
     engine, *_ = deepspeed.initialize(
-        model=module, optimizer=adamw, config=engine_config(optimizer, zero_stage, dtype), dist_init_required=False
+        model=module,
+        optimizer=adamw,
+        config=engine_config(optimizer, zero_stage, dtype, offload),
+        dist_init_required=False,
     )
     return engine
 
@@ -137,15 +156,19 @@ def step(engine: Any, learning_rate: float) -> float:
 
 
 def full_parameters(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yields each parameter whole, one at a time, gathered if ZeRO-3 has sharded it.
+    """Yields each weight whole, one at a time: gathered if ZeRO-3 has sharded it, with its adapter merged in.
 
     A collective operation: every rank must go through to the end. A tensor is valid until the next one is asked for.
+    Names are those of the model without adapters.
     """
     import deepspeed
 
-    for name, parameter in module.named_parameters():
-        with deepspeed.zero.GatheredParameters([parameter], enabled=hasattr(parameter, "ds_id")):
-            yield name, parameter.detach()
+    from learners.adapters import merge, merge_groups
+
+    for name, (parameters, scaling) in merge_groups(module).items():
+        with deepspeed.zero.GatheredParameters(parameters, enabled=hasattr(parameters[0], "ds_id")):
+            weight, *adapter = (parameter.detach() for parameter in parameters)
+            yield name, merge(weight, adapter[0], adapter[1], scaling) if adapter else weight
 
 
 def _avoid_compilation() -> None:

@@ -5,7 +5,7 @@ nearest known one; options that would silently do nothing are refused too. ``tho
 """
 
 from thor_ray.config.inference import CorrectionConfig, EvaluationConfig, RepairStrategy, SamplingConfig
-from thor_ray.config.learning import ColdStartConfig, LearnerConfig, OptimizerConfig
+from thor_ray.config.learning import ColdStartConfig, LearnerConfig, LoraConfig, OffloadConfig, OptimizerConfig
 from thor_ray.config.loading import RecipeError, load_recipe, recipe_names, validate_recipe
 from thor_ray.config.policy import EngineConfig, PolicyConfig, SandboxConfig
 from thor_ray.config.problems import DecontaminationConfig, ProblemsConfig, ProblemSource
@@ -22,8 +22,10 @@ __all__ = [
     "EvaluationConfig",
     "FilterConfig",
     "LearnerConfig",
+    "LoraConfig",
     "ObjectiveConfig",
     "OffPolicyConfig",
+    "OffloadConfig",
     "OptimizerConfig",
     "PolicyConfig",
     "ProblemSource",

@@ -21,9 +21,7 @@ MakeSequences = Callable[..., list[TrainingSequence]]
 
 
 @pytest.fixture
-def stopped(
-    learner: LearnerGroup, policy: Path, make_sequences: MakeSequences, tmp_path: Path
-) -> tuple[Path, Path]:
+def stopped(learner: LearnerGroup, policy: Path, make_sequences: MakeSequences, tmp_path: Path) -> tuple[Path, Path]:
     """A run that was stopped in the middle of its RL, and what its learner held at the newest checkpoint."""
     recipe = Recipe(name="r", policy=PolicyConfig(model=str(policy)))
     path, held = tmp_path / "run", tmp_path / "held"

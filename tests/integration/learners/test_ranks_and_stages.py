@@ -20,12 +20,13 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from learners.checkpoint import CheckpointState
+from learners.exporting import export_checkpoint
 from learners.packing import MicroBatch, plan
 from learners.ranks import place, start, wait_all
 from learners.sequences import TrainingSequence, token_counts
 from learners.worker import LearnerWorker, PolicySpec
 from learners.zero import Rendezvous
-from thor_ray.config import ObjectiveConfig, OptimizerConfig
+from thor_ray.config import LoraConfig, ObjectiveConfig, OffloadConfig, OptimizerConfig
 from thor_ray.objectives import TokenCounts, denominators
 from thor_ray.trajectory import GroupKind
 
@@ -42,14 +43,15 @@ Gradients = dict[str, npt.NDArray[np.float32]]
 class ProbedWorker(LearnerWorker):
     """A rank that can change its ZeRO stage without a new process, and shows what it holds."""
 
-    def restart(self, zero_stage: int, dtype: str) -> None:
+    def restart(self, zero_stage: int, dtype: str, **options: Any) -> None:
         from learners.model import load_policy
 
         assert self._spec is not None
         if self._engine is not None:
             self._engine.destroy()
             self._engine = None
-        self._spec = replace(self._spec, zero_stage=zero_stage, dtype=dtype)
+        self._spec = replace(self._spec, zero_stage=zero_stage, dtype=dtype, lora=None, offload=OffloadConfig())
+        self._spec = replace(self._spec, **options)
         self._policy = load_policy(self._spec.path, getattr(torch, dtype), gradient_checkpointing=False, packing=True)
         self.configure_optimizer(OPTIMIZER, total_updates=10, temperature=1.0)
 
@@ -59,9 +61,7 @@ class ProbedWorker(LearnerWorker):
     def gradients(self, micro_batches: tuple[MicroBatch, ...], divisors: dict[GroupKind, TokenCounts]) -> Gradients:
         from deepspeed.utils import safe_get_full_grad
 
-        self._accumulate(
-            micro_batches, lambda log_probs, batch: self._policy_loss(log_probs, batch, divisors, OBJECTIVE)[0]
-        )
+        self._accumulate(micro_batches, lambda scores, batch: self._policy_loss(scores, batch, divisors, OBJECTIVE)[0])
         return {
             name: safe_get_full_grad(parameter).float().cpu().numpy().copy()
             for name, parameter in self._engine.module.policy.named_parameters()
@@ -89,12 +89,14 @@ class Ranks:
             for rank, worker in enumerate(self.workers)
         ]
 
-    def call(self, method: str, *arguments: Any) -> list[Any]:
-        return wait_all([getattr(worker, method).remote(*arguments) for worker in self.workers], "rank", TIMEOUT)
+    def call(self, method: str, *arguments: Any, **options: Any) -> list[Any]:
+        calls = [getattr(worker, method).remote(*arguments, **options) for worker in self.workers]
+        return wait_all(calls, "rank", TIMEOUT)
 
-    def call_each(self, method: str, shares: tuple[Any, ...], *arguments: Any) -> list[Any]:
-        calls = zip(self.workers, shares, strict=True)
-        return wait_all([getattr(worker, method).remote(share, *arguments) for worker, share in calls], "rank", TIMEOUT)
+    def call_each(self, method: str, shares: tuple[Any, ...], *arguments: Any, **options: Any) -> list[Any]:
+        pairs = zip(self.workers, shares, strict=True)
+        calls = [getattr(worker, method).remote(share, *arguments, **options) for worker, share in pairs]
+        return wait_all(calls, "rank", TIMEOUT)
 
     def gradients(self, sequences: list[TrainingSequence], budget: int, packing: bool) -> Gradients:
         shares = plan(sequences, ranks=len(self.workers), micro_batch_tokens=budget, packing=packing)
@@ -104,6 +106,15 @@ class Ranks:
                 np.testing.assert_array_equal(gradient, answers[0][name])
         gradients: Gradients = answers[0]
         return gradients
+
+    def log_probs(self, sequences: list[TrainingSequence], **options: Any) -> npt.NDArray[np.float32]:
+        """Sums over each sequence."""
+        shares = plan(sequences, ranks=len(self.workers), micro_batch_tokens=96, packing=True)
+        sums = np.zeros(len(sequences), np.float32)
+        for share, answers in zip(shares, self.call_each("compute_log_probs", shares, **options), strict=True):
+            for batch, rows in zip(share, answers, strict=True):
+                sums[batch.positions] = rows.sum(axis=1)[: len(batch.positions)]
+        return sums
 
     def update(self, sequences: list[TrainingSequence], budget: int) -> tuple[float, float]:
         """Loss and gradient norm of one optimizer step."""
@@ -206,6 +217,67 @@ def test_training_is_that_of_plain_torch(ranks, sequences, reference_training, s
         group.call_each("compute_log_probs", plan(sequences[:3], ranks=count, micro_batch_tokens=96))
         history.append(group.update(sequences, 96))
     np.testing.assert_allclose(history, reference_training, rtol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("stage", "offload"),
+    [
+        (2, OffloadConfig(optimizer="cpu")),
+        (3, OffloadConfig(optimizer="cpu", parameters="cpu")),
+    ],
+)
+def test_offloading_changes_nothing_but_the_place(ranks, sequences, reference_training, stage, offload):
+    group = ranks[2]
+    group.call("restart", stage, "float32", offload=offload)
+    history = [group.update(sequences, 96) for _ in reference_training]
+    np.testing.assert_allclose(history, reference_training, rtol=2e-4)
+
+
+@pytest.mark.parametrize(("stage", "dtype"), [(0, "float32"), (1, "float32"), (2, "bfloat16"), (3, "float32")])
+def test_an_update_that_is_not_finite_leaves_no_trace(ranks, sequences, stage, dtype):
+    group = ranks[2]
+    broken = replace(sequences[0], advantage=np.nan)
+    histories = []
+    for minibatches in ((sequences, sequences), (sequences, [broken, *sequences[1:]], sequences)):
+        group.call("restart", stage, dtype)
+        found = [group.update(one, 96) for one in minibatches]
+        histories.append([result for result in found if np.isfinite(result).all()])
+    assert len(histories[1]) == 2
+    assert histories[0] == histories[1]
+
+
+@pytest.mark.parametrize("stage", [0, 2, 3])
+def test_adapters_train_and_come_out_merged(ranks, policy, sequences, tmp_path, stage):
+    group = ranks[2]
+    base = dict(AutoModelForCausalLM.from_pretrained(policy, dtype=torch.float32).named_parameters())
+    group.call("restart", stage, "float32", lora=LoraConfig(rank=4, alpha=8, layers=("q_proj", "up_proj")))
+    before = group.log_probs(sequences)
+    losses = [group.update(sequences, 96)[0] for _ in range(4)]
+    assert losses[-1] < losses[0]
+    trained = group.log_probs(sequences)
+    assert not np.allclose(before, trained, atol=1e-3)
+    (merged, _) = group.call("parameters")
+    moved = {name for name in base if not np.array_equal(merged[name], base[name].detach().numpy())}
+    assert merged.keys() == base.keys()
+    assert moved == {name for name in base if "q_proj" in name or "up_proj" in name}
+    group.call("save", tmp_path / "checkpoint", CheckpointState(0, 4, 2, stage, "float32", lora_scaling=2.0))
+    export_checkpoint(tmp_path / "checkpoint", policy, tmp_path / "export")
+    for name, found in AutoModelForCausalLM.from_pretrained(tmp_path / "export").named_parameters():
+        np.testing.assert_array_equal(found.detach().numpy(), merged[name])
+    # The next stage begins with merged weights and new adapters.
+    group.call("configure_optimizer", OPTIMIZER, 10, 1.0)
+    np.testing.assert_allclose(group.log_probs(sequences), trained, rtol=1e-4)
+
+
+@pytest.mark.parametrize("stage", [0, 3])
+def test_the_reference_policy_is_the_one_that_the_stage_began_with(ranks, sequences, stage):
+    group = ranks[2]
+    group.call("restart", stage, "float32")
+    group.call("configure_optimizer", OPTIMIZER, 10, 1.0, keep_reference=True)
+    before = group.log_probs(sequences)
+    group.update(sequences, 96)
+    assert not np.allclose(group.log_probs(sequences), before, atol=1e-3)
+    np.testing.assert_allclose(group.log_probs(sequences, of_reference=True), before, rtol=1e-5)
 
 
 @pytest.mark.parametrize("stage", [0, 2, 3])

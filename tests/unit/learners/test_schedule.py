@@ -29,12 +29,20 @@ def test_linear_after_warm_up():
     assert rates(6, schedule="linear", warmup_updates=2) == [4, 8, 8, 6, 4, 2]
 
 
+def test_cosine_falls_slowly_then_fast_then_slowly():
+    assert rates(4, schedule="cosine") == pytest.approx([8, 4 + 2 * 2**0.5, 4, 4 - 2 * 2**0.5])
+
+
+def test_cosine_after_warm_up():
+    assert rates(6, schedule="cosine", warmup_updates=4) == pytest.approx([2, 4, 6, 8, 8, 4])
+
+
 def test_linear_beyond_its_end_stays_at_zero():
     config = OptimizerConfig(learning_rate=1, schedule="linear")
     assert learning_rate(config, 12, 10) == 0
 
 
-@given(st.integers(0, 20), st.integers(1, 40), st.sampled_from(["constant", "linear"]))
+@given(st.integers(0, 20), st.integers(1, 40), st.sampled_from(["constant", "linear", "cosine"]))
 def test_it_lies_between_zero_and_the_peak(warmup, total, schedule):
     assert all(0 <= rate <= 8 + 1e-9 for rate in rates(total, warmup_updates=warmup, schedule=schedule))
 
