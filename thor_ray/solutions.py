@@ -90,7 +90,12 @@ def solution_fields(trajectory: Trajectory, decode: Decoder) -> dict[str, Any]:
             _program(attempt.code, attempt.result) | {"text": text}
             for attempt, text in zip(trajectory.discarded, discarded_texts(trajectory, decode), strict=True)
         ],
-        "tokens": {"kept": cost.kept_tokens, "thrown_away": cost.discarded_tokens},
+        "tokens": {
+            "kept": cost.kept_tokens,
+            "thrown_away": cost.discarded_tokens,
+            "prompt": cost.prompt_tokens,
+            "cached": cost.cached_tokens,
+        },
         "seconds": {"writing": cost.llm_seconds, "code": cost.tool_seconds, "queue": cost.queue_seconds},
     }
 

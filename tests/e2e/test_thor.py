@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.model_server import running_server
 from tests.support.runs import write_run
 
 THOR = [sys.executable, "-m", "thor_ray.cli"]
@@ -134,11 +135,44 @@ def test_a_solution_is_shown_as_it_comes(tmp_path):
     assert "\x1b" not in shown.stdout, "colours in a pipe"
 
 
+def test_the_best_of_several_solutions_by_a_reward_model(tmp_path):
+    options = ("--n", "3", "--select", "self_rewarded_external", "--endpoint-model", "rm")
+    with running_server(tmp_path / "requests.jsonl") as server:
+        shown = thor(tmp_path, "solve", "What is 6 * 7?", *options, "--endpoint", server.url, *SHORT)
+        asked = [request["body"]["messages"][0]["content"] for request in server.requests]
+    assert shown.returncode == 0, shown.stderr
+    assert asked == ["What is 6 * 7?"] * 3
+    assert shown.stdout.count("answer: ") == 1, "only the chosen one is shown whole"
+    assert "chosen by self rewarded external: the highest share of successful code" in shown.stdout
+    assert "\x1b" not in shown.stdout, "colours in a pipe"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--select", "self_rewarded"), "--select would do nothing with a single solution"),
+        (("--n", "4", "--endpoint", "http://127.0.0.1:1"), "a reward model would do nothing here"),
+        (("--n", "4", "--select", "external"), "a reward model is needed"),
+        (("--n", "4", "--select", "external", "--reward-model", "nowhere"), "there is no directory nowhere"),
+    ],
+)
+def test_choices_that_cannot_be_made_are_refused_before_anything_is_started(tmp_path, arguments, message):
+    refused = thor(tmp_path, "solve", "What is 6 * 7?", *arguments)
+    assert refused.returncode == 2
+    assert message in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def test_solutions_as_json(tmp_path):
-    told = thor(tmp_path, "solve", "What is 6 * 7?", "--n", "3", "--json", *SHORT)
+    told = thor(tmp_path, "solve", "What is 6 * 7?", "--n", "3", "--json", "--select", "self_consistency", *SHORT)
     assert told.returncode == 0, told.stderr
-    solutions = json.loads(told.stdout)["solutions"]
+    assert told.stderr.count("candidate ") == 3
+    tree = json.loads(told.stdout)
+    solutions = tree["solutions"]
     assert len(solutions) == 3
+    assert [one["index"] for one in solutions if one["chosen"]] == [tree["choice"]["index"]]
+    assert tree["choice"]["method"] == "self_consistency"
+    assert tree["choice"]["why"]
     for solution in solutions:
         assert solution["tokens"]["kept"] > 0
         assert {segment["kind"] for segment in solution["segments"]} & {"thought", "answer"}

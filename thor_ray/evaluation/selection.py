@@ -69,8 +69,52 @@ Key = Callable[[Candidate], tuple[float, ...]]
 """What candidates are compared by; the greatest is the best."""
 
 
+class Criterion(StrEnum):
+    """What candidates are compared by."""
+
+    CODE_SUCCESS = "code_success"
+    """Share of successful code."""
+    REWARD_MODEL = "reward_model"
+    """Score of a reward model."""
+    MAJORITY = "majority"
+    """How many of those still tied have the same answer."""
+    ORDER = "order"
+    """The index; the lowest wins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One comparison of a choice.
+
+    Attributes:
+        criterion: What was compared.
+        left: Indices of the best by it, in order; at least one.
+    """
+
+    criterion: Criterion
+    left: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A choice and how it came about.
+
+    Attributes:
+        chosen: The candidate.
+        rounds: The comparisons up to the one that left a single candidate; none where there was only one from the start.
+    """
+
+    chosen: Candidate
+    rounds: tuple[Round, ...]
+
+
 def choose(candidates: Sequence[Candidate], method: Method, no_code: NoCode = NoCode.AFTER_PERFECT) -> Candidate:
-    """The candidate that ``method`` chooses.
+    """The candidate that ``method`` chooses; see `decide`."""
+    return decide(candidates, method, no_code).chosen
+
+
+def decide(candidates: Sequence[Candidate], method: Method, no_code: NoCode = NoCode.AFTER_PERFECT) -> Decision:
+    """The candidate that ``method`` chooses, and why.
 
     Args:
         candidates: At least one; their indices differ.
@@ -85,17 +129,14 @@ def choose(candidates: Sequence[Candidate], method: Method, no_code: NoCode = No
         raise ValueError(f"candidates must exist and have different indices, but are {sorted(indices.elements())}")
     if method.needs_code and any(candidate.executed is None for candidate in candidates):
         raise ValueError(f"{method} needs the executions of every candidate")
-    keys: dict[Method, tuple[Key, ...]] = {
-        Method.SELF_CONSISTENCY: (),
-        Method.SELF_REWARDED: (lambda candidate: self_reward(candidate, no_code),),
-        Method.EXTERNAL: (external_reward, lambda candidate: self_reward(candidate, no_code)),
-        Method.SELF_REWARDED_EXTERNAL: (lambda candidate: self_reward(candidate, no_code), external_reward),
-    }
-    tied = list(candidates)
-    for key in keys[method]:
-        best = max(map(key, tied))
-        tied = [candidate for candidate in tied if key(candidate) == best]
-    return _majority(tied)
+    tied = sorted(candidates, key=lambda candidate: candidate.index)
+    rounds: list[Round] = []
+    for criterion in (*_CRITERIA[method], Criterion.MAJORITY, Criterion.ORDER):
+        if len(tied) == 1:
+            break
+        tied = _best(tied, criterion, no_code)
+        rounds.append(Round(criterion, tuple(candidate.index for candidate in tied)))
+    return Decision(tied[0], tuple(rounds))
 
 
 def self_reward(candidate: Candidate, no_code: NoCode = NoCode.AFTER_PERFECT) -> tuple[float, ...]:
@@ -122,13 +163,26 @@ _WITHOUT_CODE: Final[dict[NoCode, tuple[float, ...]]] = {
 }
 
 
-def _majority(candidates: Sequence[Candidate]) -> Candidate:
-    """The first candidate with the most frequent answer; of equally frequent ones that of the lowest index.
+_CRITERIA: Final[dict[Method, tuple[Criterion, ...]]] = {
+    Method.SELF_CONSISTENCY: (),
+    Method.SELF_REWARDED: (Criterion.CODE_SUCCESS,),
+    Method.EXTERNAL: (Criterion.REWARD_MODEL, Criterion.CODE_SUCCESS),
+    Method.SELF_REWARDED_EXTERNAL: (Criterion.CODE_SUCCESS, Criterion.REWARD_MODEL),
+}
+"""What each method compares before the majority and the order decide."""
 
-    Candidates without an answer do not vote, and are chosen only if nobody votes.
-    """
-    in_order = sorted(candidates, key=lambda candidate: candidate.index)
-    voters = [candidate for candidate in in_order if candidate.answer_class is not None]
-    votes = Counter(candidate.answer_class for candidate in voters)
-    # `max` takes the first of equals, and so the lowest index.
-    return max(voters, key=lambda candidate: votes[candidate.answer_class]) if voters else in_order[0]
+
+def _best(tied: Sequence[Candidate], criterion: Criterion, no_code: NoCode) -> list[Candidate]:
+    """Those that nobody exceeds by a criterion, in the order in which they came."""
+    # Candidates without an answer do not vote, and are chosen only if nobody votes.
+    votes = Counter(candidate.answer_class for candidate in tied if candidate.answer_class is not None)
+    keys: dict[Criterion, Key] = {
+        Criterion.CODE_SUCCESS: lambda candidate: self_reward(candidate, no_code),
+        Criterion.REWARD_MODEL: external_reward,
+        Criterion.MAJORITY: lambda candidate: (
+            (0,) if candidate.answer_class is None else (votes[candidate.answer_class],)
+        ),
+        Criterion.ORDER: lambda candidate: (-candidate.index,),
+    }
+    best = max(map(keys[criterion], tied))
+    return [candidate for candidate in tied if keys[criterion](candidate) == best]

@@ -1,6 +1,6 @@
 """One question to one policy, as it would be used: with tools and, if asked to, correcting its failed steps (spec F.1)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from thor_ray.problems import Problem
 from thor_ray.segments import Decoder
 from thor_ray.stages.problem_sets import MIN_RESPONSE_TOKENS, fits
 from thor_ray.stages.workers import Workers, started_workers
-from thor_ray.trajectory import Trajectory
+from thor_ray.trajectory import Group, Trajectory
 
 UID = "solve"
 
@@ -44,12 +44,32 @@ class Solver:
         for reference in events:
             yield ray.get(reference)
 
-    def sample(self, count: int) -> tuple[Trajectory, ...]:
-        """Samples independent solutions; the first is the one that `watch` shows. None of them has a grade."""
-        (group,) = self.workers.fleet.episode_groups(
-            [self.problem], [UID], group_size=count, settings=self.settings, seed=self.recipe.seed
+    def sample(
+        self, count: int, on_solution: Callable[[int, Trajectory], None] | None = None
+    ) -> tuple[Trajectory, ...]:
+        """Samples independent solutions, on all engines; the first is the one that `watch` shows. None has a grade.
+
+        Args:
+            count: How many.
+            on_solution: Called with each, and its place among them, as it is finished, in whatever order.
+        """
+        # Groups of one, so that each is told of by itself.
+        uids = [UID, *(f"{UID}-{index}" for index in range(1, count))]
+        groups = self.workers.fleet.episode_groups(
+            [self.problem] * count,
+            uids,
+            None if on_solution is None else lambda group: on_solution(uids.index(group.uid), _ungraded(group)),
+            group_size=1,
+            settings=self.settings,
+            seed=self.recipe.seed,
         )
-        return tuple(replace(each, grade_status=None, reward=None) for each in group.trajectories)
+        return tuple(map(_ungraded, groups))
+
+
+def _ungraded(group: Group) -> Trajectory:
+    """The only trajectory of a group, without the grade that means nothing where nobody knows the answer."""
+    (trajectory,) = group.trajectories
+    return replace(trajectory, grade_status=None, reward=None)
 
 
 @contextmanager

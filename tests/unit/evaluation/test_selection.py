@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thor_ray.evaluation.selection import Candidate, Method, NoCode, choose, self_reward
+from thor_ray.evaluation.selection import Candidate, Criterion, Method, NoCode, choose, decide, self_reward
 
 one_candidate = st.tuples(
     st.one_of(st.none(), st.integers(0, 3)),  # class of the answer
@@ -104,6 +104,29 @@ def test_a_candidate_without_code_ranks_where_it_is_told_to(no_code, over_failur
     silent, failing, perfect = candidate(0, 0), candidate(1, 1, (4, 1)), candidate(2, 2, (1, 0))
     assert (choose([silent, failing], Method.SELF_REWARDED, no_code) is silent) is over_failure
     assert (choose([silent, perfect], Method.SELF_REWARDED, no_code) is silent) is over_perfect
+
+
+@given(candidate_lists, st.sampled_from(Method), st.sampled_from(NoCode))
+def test_each_round_leaves_some_of_those_before_and_the_last_one_the_chosen(candidates, method, no_code):
+    decision = decide(candidates, method, no_code)
+    left = {one.index for one in candidates}
+    for compared in decision.rounds:
+        assert len(left) > 1, "nothing was left to compare"
+        assert set(compared.left) <= left
+        left = set(compared.left)
+    assert left == {decision.chosen.index}
+    assert decision.chosen == choose(candidates, method, no_code)
+
+
+def test_a_decision_tells_its_rounds():
+    tied = [candidate(0, 1, (2, 0)), candidate(1, 0, (2, 0)), candidate(2, 0, (1, 0)), candidate(3, 0, (1, 1))]
+    decision = decide(tied, Method.SELF_REWARDED)
+    assert [(one.criterion, one.left) for one in decision.rounds] == [
+        (Criterion.CODE_SUCCESS, (0, 1, 2)),
+        (Criterion.MAJORITY, (1, 2)),
+        (Criterion.ORDER, (1,)),
+    ]
+    assert decide(tied[:1], Method.SELF_REWARDED).rounds == ()
 
 
 def test_what_cannot_be_chosen_from_is_refused():
