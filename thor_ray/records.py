@@ -55,7 +55,6 @@ class Stage(StrEnum):
     EVALUATE_RL_SELF_CORRECTION = "evaluate_rl_self_correction"
     EVALUATE = "evaluate"
     """Any other checkpoint, by ``thor eval``."""
-    EVALUATE_SELF_CORRECTION = "evaluate_self_correction"
     SOLVE = "solve"
 
     @property
@@ -169,11 +168,24 @@ def write_records(path: Path, records: Sequence[Record]) -> None:
     (repeated, times), *_ = Counter(record.trajectory.id for record in records).most_common(1) or [("", 0)]
     if times > 1:
         raise ValueError(f"trajectory {repeated} is recorded {times} times in {path.name}")
+    write_table(path, table_of(records))
+
+
+def table_of(records: Iterable[Record]) -> pa.Table:
+    """Rows as an Arrow table of our schema."""
     rows = [_to_row(record) for record in records]
     try:
-        table = pa.Table.from_pylist(rows, schema=SCHEMA)
+        return pa.Table.from_pylist(rows, schema=SCHEMA)
     except UnicodeEncodeError:
-        table = pa.Table.from_pylist([_escape_surrogates(row) for row in rows], schema=SCHEMA)
+        return pa.Table.from_pylist([_escape_surrogates(row) for row in rows], schema=SCHEMA)
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Writes a table of our schema to one file, whole or not at all.
+
+    Raises:
+        DiskFullError: no room.
+    """
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", row_group_size=ROWS_PER_GROUP)
 

@@ -22,8 +22,6 @@ EVALUATIONS: Final = {
     Stage.EVALUATE_COLD_START: "cold_start",
     Stage.EVALUATE_RL: "rl",
     Stage.EVALUATE_RL_SELF_CORRECTION: "rl_self_correction",
-    Stage.EVALUATE: "evaluated",
-    Stage.EVALUATE_SELF_CORRECTION: "evaluated_self_correction",
 }
 """Evaluations that the table shows, by the name they have there."""
 

@@ -111,9 +111,9 @@ def test_without_a_verb_eval_evaluates_a_policy(work):
     for words in (("eval",), ("eval", "run")):
         done = thor(work, *words, "--dry-run", "--set", "problems.heldout.count=5")
         assert done.returncode == 0, done.stderr
-        assert "5 held out" in done.stdout
+        assert "5 problems × 4" in done.stdout
     assert not (work / "runs/eval").exists()
-    for word in ("--responses", "--correct", "thor eval compare A B"):
+    for word in ("--responses", "--self-correct", "thor eval compare A B"):
         assert word in thor(work, "eval", "--help").stdout
 
 
@@ -125,9 +125,18 @@ def test_without_a_verb_eval_evaluates_a_policy(work):
         (("compare", "smoke:evaluate_rl", "weak"), "have judged no problem in common: held-out against halves"),
         (("compare", "weak"), "Missing argument"),
         (("--responses", "weak.jsonl"), "--responses need their problems"),
-        (("--responses", "weak.jsonl", "--benchmark", "nope"), "there is no benchmark 'nope'"),
-        (("--responses", "weak.jsonl", "--problems", "halves.jsonl", "--correct"), "--correct would do nothing beside"),
-        (("--benchmark", "math500"), "--benchmark would do nothing without --responses"),
+        (("--responses", "weak.jsonl", "--benchmarks", "nope"), "there is no benchmark 'nope'"),
+        (
+            ("--responses", "weak.jsonl", "--problems", "halves.jsonl", "--self-correct"),
+            "--self-correct would do nothing beside",
+        ),
+        (("--benchmarks", "math500", "--problems", "halves.jsonl"), "--benchmarks and --problems exclude each other"),
+        (("--benchmarks", "math500,nope", "--data-dir", "."), "there is no benchmark 'nope'"),
+        (("--benchmarks", "math500,math-500", "--data-dir", "."), "one benchmark is named twice"),
+        (("--benchmarks", "math500", "--data-dir", "."), "no file of benchmark math500 in ."),
+        (("--strategy", "retry"), "there is no repair strategy 'retry'"),
+        (("--strategy", "none", "--strategy", "none"), "strategies names one of its values twice"),
+        (("--self-correct", "--strategy", "none"), "exclude each other"),
         (("--responses", "halves.jsonl", "--problems", "halves.jsonl", "--name", "x"), "response: Field required"),
         (("--responses", "weak.jsonl", "--problems", "halves.jsonl", "--name", "smoke"), "is a run of another verb"),
     ],

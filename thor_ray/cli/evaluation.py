@@ -20,9 +20,10 @@ from thor_ray.cli.runs import (
     Resume,
     RunDir,
     Seed,
+    check_machine_for_engines,
+    opened_run,
     resolve,
     settings_of,
-    start,
 )
 from thor_ray.errors import UserError
 
@@ -74,13 +75,23 @@ def evaluate(
     recipe: RecipeArgument = "smoke",
     problems: Problems = None,
     model: Model = None,
-    correct: Annotated[bool, typer.Option("--correct", help="Evaluate with self-correction as well.")] = False,
+    benchmarks: Annotated[
+        str | None,
+        typer.Option(help="Registered benchmarks, commas between them; by default the recipe's held-out problems."),
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Per problem; by default as many as is usual for each benchmark.")
+    ] = None,
+    self_correct: Annotated[
+        bool, typer.Option("--self-correct", help="With self-correction, by the recipe's strategy.")
+    ] = False,
+    strategies: Annotated[
+        list[str] | None,
+        typer.Option("--strategy", help="How: none, action_only, step_suffix or full_replan; may be repeated."),
+    ] = None,
     responses: Annotated[
         Path | None,
         typer.Option(help="Score these without a model: JSONL with `id` and `response` a line, for --problems."),
-    ] = None,
-    benchmark: Annotated[
-        str | None, typer.Option(help="With --responses: a registered benchmark, instead of --problems.")
     ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where benchmark files lie, instead of THOR_DATA.")] = None,
     seed: Seed = None,
@@ -92,20 +103,35 @@ def evaluate(
     dry_run: DryRun = False,
 ) -> None:
     """Evaluate a policy: avg@k, pass@k, majority@k, code, tokens, all with intervals."""
+    if benchmarks is not None and problems is not None:
+        raise UserError("--benchmarks and --problems exclude each other", "give one of them")
+    if self_correct and "none" in (strategies or []):
+        raise UserError("--self-correct and --strategy none exclude each other", "leave out --self-correct")
     if responses is None:
-        _refuse("without --responses", {"--benchmark": benchmark is not None, "--data-dir": data_dir is not None})
-        settings = [*settings_of(model=model, heldout=problems, seed=seed), *(overrides or [])]
-        launch = Launch("eval", recipe, settings, name or "eval", run_dir, resume, overwrite, dry_run)
-        evaluate_policy(launch, correct)
+        settings = [
+            *settings_of(model=model, heldout=problems, seed=seed),
+            *_evaluation_settings(benchmarks, samples, data_dir),
+            *(overrides or []),
+        ]
+        if self_correct or strategies:
+            settings.append(f"evaluation.strategies={json.dumps(_strategies(recipe, settings, strategies or []))}")
+        evaluate_policy(Launch("eval", recipe, settings, name or "eval", run_dir, resume, overwrite, dry_run))
         return
-    given = {"RECIPE": recipe != "smoke", "--model": model is not None, "--correct": correct, "--set": bool(overrides)}
-    _refuse("beside --responses", given | {"--dry-run": dry_run})
-    if (benchmark is None) == (problems is None):
-        raise UserError("--responses need their problems", "name them by --benchmark or --problems, one of both")
+    given = {
+        "RECIPE": recipe != "smoke",
+        "--model": model is not None,
+        "--samples": samples is not None,
+        "--self-correct": self_correct,
+        "--strategy": bool(strategies),
+        "--set": bool(overrides),
+        "--dry-run": dry_run,
+    }
+    _refuse("beside --responses", given)
+    source = problems if benchmarks is None else benchmarks
+    if source is None:
+        raise UserError("--responses need their problems", "name them by --benchmarks or --problems")
     if resume and overwrite:
         raise UserError("--resume and --overwrite exclude each other", "give one of them")
-    source: str | Path | None = benchmark if benchmark is not None else problems
-    assert source is not None, "one of the two is given"
     place = _place_of_responses(run_dir, name or responses.stem)
     score_responses(responses, source, place, data_dir=data_dir, seed=seed or 0, resume=resume, overwrite=overwrite)
 
@@ -175,32 +201,57 @@ def schema() -> None:
     typer.echo(json.dumps(TypeAdapter(EvaluationReport | ComparisonReport).json_schema(), indent=2, ensure_ascii=False))
 
 
-def evaluate_policy(launch: Launch, correct: bool) -> None:
-    """Runs an evaluation on engines, and reports its rows beside the run's own report."""
+def evaluate_policy(launch: Launch) -> None:
+    """Samples what has not been sampled yet, then reports."""
     from rich.console import Console
 
-    from thor_ray.evaluation.sources import stage_evaluation, with_problems
-    from thor_ray.evaluation.store import FOLDER, EvaluationDirectory, write_samples
     from thor_ray.grading import GraderPool
-    from thor_ray.run_directory import RunDirectory
-    from thor_ray.stages.plan import EVALUATE, EVALUATE_CORRECTING
-    from thor_ray.stages.problem_sets import read_problems
+    from thor_ray.progress import Progress
+    from thor_ray.stages.evaluation_plan import make_evaluation_plan, print_evaluation_plan
 
-    stages = EVALUATE_CORRECTING if correct else EVALUATE
-    start(launch, stages)
+    recipe, path = resolve(launch)
+    plan, console = make_evaluation_plan(recipe), Console()
+    print_evaluation_plan(plan, console)
+    check_machine_for_engines(plan.model, recipe.engine.actors, path)
     if launch.dry_run:
         return
-    recipe, path = resolve(launch)
-    problems = {problem.id: problem for problem in read_problems(recipe.problems.heldout, "heldout", recipe.seed)}
-    found = [stage_evaluation(RunDirectory(path), stage) for stage in stages]
-    samples = with_problems([sample for one in found for sample in one.samples], problems)
-    # The last one says how failed steps are corrected, the other settings are the same.
-    about = found[-1].about.model_copy(update={"name": path.name, "source": str(path)})
-    directory = EvaluationDirectory(path / FOLDER)
-    directory.create(about, overwrite=True)
-    write_samples(directory.samples_file, samples)
-    with GraderPool() as grader:
-        report_evaluation(directory, grader, recipe.seed, Console())
+    from thor_ray.stages.evaluate import stream_evaluation
+
+    with opened_run(launch, recipe, path) as log:
+        with Progress(console) as progress:
+            directory = stream_evaluation(plan, log, progress)
+        with GraderPool() as grader:
+            report_evaluation(directory, grader, recipe.seed, console)
+    console.print(f"look at samples: thor show {path}", highlight=False, soft_wrap=True)
+
+
+def _evaluation_settings(benchmarks: str | None, samples: int | None, data_dir: Path | None) -> list[str]:
+    """Overrides that options of ``thor eval`` stand for."""
+    settings = []
+    if benchmarks is not None:
+        settings.append(f"evaluation.benchmarks={json.dumps([name.strip() for name in benchmarks.split(',')])}")
+    if samples is not None:
+        settings.append(f"evaluation.samples_per_problem={samples}")
+    if data_dir is not None:
+        settings.append(f"problems.data_dir={json.dumps(str(data_dir))}")
+    return settings
+
+
+def _strategies(recipe: str, settings: Sequence[str], named: Sequence[str]) -> list[str | None]:
+    """The repair strategies that are named; the recipe's own where none is.
+
+    Raises:
+        UserError: there is no such strategy.
+    """
+    from thor_ray.config import RepairStrategy, load_recipe
+    from thor_ray.evaluation.samples import NO_CORRECTION
+
+    known = [NO_CORRECTION, *RepairStrategy]
+    if unknown := [name for name in named if name not in known]:
+        raise UserError(f"there is no repair strategy {unknown[0]!r}", f"choose from {', '.join(known)}")
+    if not named:
+        return [load_recipe(recipe, settings).evaluation.correction.strategy]
+    return [None if name == NO_CORRECTION else name for name in named]
 
 
 def score_responses(

@@ -26,11 +26,15 @@ class KindFilter(StrEnum):
 
 def report(run: RunArgument) -> None:
     """Rebuild report.json and report.html from what the run has recorded, and print the table."""
+    from thor_ray.errors import UserError
+    from thor_ray.evaluation.store import FOLDER
     from thor_ray.progress import print_report_table
     from thor_ray.report import write_report
     from thor_ray.run_directory import RunDirectory
 
     directory = RunDirectory.find(run)
+    if (directory.path / FOLDER / "report.html").is_file():
+        raise UserError(f"{run} is an evaluation", f"thor eval report {run}")
     console = Console()
     print_report_table(write_report(directory), console)
     console.print(f"{directory.report_json}\n{directory.report_html}", highlight=False, soft_wrap=True)

@@ -1,7 +1,8 @@
 """``thor smoke``, ``train``, ``sft``, ``tirgen``: verbs that start a run or go on with one; what ``eval`` shares with them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -13,6 +14,7 @@ from thor_ray.errors import RunNotFoundError, UserError, WorkerError
 if TYPE_CHECKING:
     from thor_ray.config import Recipe
     from thor_ray.records import Stage
+    from thor_ray.runlog import RunLog
     from thor_ray.stages.plan import Plan
 
 NEEDED_MEMORY_MEBIBYTES: Final = 3072
@@ -166,25 +168,38 @@ def start(launch: Launch, stages: "Sequence[Stage]") -> None:
     check_machine(plan, path)
     if launch.dry_run:
         return
-    from thor_ray.runlog import RunLog
     from thor_ray.stages.pipeline import run_plan
 
-    if launch.resume:
-        log = RunLog.resume(path, recipe)
-    else:
-        log = RunLog.create(path, recipe, launch.command, overwrite=launch.overwrite)
-    try:
-        with log, Progress(console) as progress:
-            run_plan(plan, log, progress)
-    except WorkerError as error:
-        error.add_note(f"what the run's processes printed: {log.logs}; go on with the same command and --resume")
-        raise
+    with opened_run(launch, recipe, path) as log, Progress(console) as progress:
+        run_plan(plan, log, progress)
     # Once more, now that the run is over: until then its status is `running`.
     report = write_report(log)
     print_report_table(report, console)
     console.print(f"report {log.report_html}\nlook at trajectories: thor show {path}", highlight=False, soft_wrap=True)
     if not all(claim["holds"] for claim in report["claims"]):
         raise typer.Exit(1)
+
+
+@contextmanager
+def opened_run(launch: Launch, recipe: "Recipe", path: Path) -> "Iterator[RunLog]":
+    """The run that a launch is about, new or resumed, for as long as the block runs.
+
+    Raises:
+        UserError: and its kin; the run cannot be begun or resumed like this.
+        WorkerError: a process of the run was lost; a note tells where to look and how to go on.
+    """
+    from thor_ray.runlog import RunLog
+
+    if launch.resume:
+        log = RunLog.resume(path, recipe)
+    else:
+        log = RunLog.create(path, recipe, launch.command, overwrite=launch.overwrite)
+    try:
+        with log:
+            yield log
+    except WorkerError as error:
+        error.add_note(f"what the run's processes printed: {log.logs}; go on with the same command and --resume")
+        raise
 
 
 def resolve(launch: Launch) -> "tuple[Recipe, Path]":
@@ -230,6 +245,19 @@ def check_machine(plan: "Plan", path: Path) -> None:
         memory_faults(NEEDED_MEMORY_MEBIBYTES + 4 * weights),
         disk_faults(path, NEEDED_DISK_MEBIBYTES + (2 + checkpoints) * weights),
     )
+
+
+def check_machine_for_engines(model: Path, actors: int, path: Path) -> None:
+    """Refuses an evaluation that this machine has too little memory or disk for.
+
+    Raises:
+        PreflightError: names each and what to do.
+    """
+    from thor_ray.files import MEBIBYTE
+    from thor_ray.preflight import disk_faults, memory_faults, require
+
+    weights = sum(file.stat().st_size for file in model.glob("*.safetensors")) // MEBIBYTE
+    require(memory_faults(NEEDED_MEMORY_MEBIBYTES + actors * weights), disk_faults(path, NEEDED_DISK_MEBIBYTES))
 
 
 def settings_of(

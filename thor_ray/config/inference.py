@@ -1,10 +1,14 @@
 """The recipe's sections on inference: sampling, self-correction, evaluation."""
 
 from enum import StrEnum
+from typing import Final, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from thor_ray.config.section import Section
+
+USUAL_SAMPLES: Final = 4
+"""Samples per problem in the paper's Avg@4."""
 
 
 class SamplingConfig(Section):
@@ -39,8 +43,27 @@ class CorrectionConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """Avg@k on the held-out problems (spec G.1)."""
+    """Avg@k on the held-out problems, or on benchmarks (spec G.1)."""
 
-    samples_per_problem: int = Field(4, ge=1)
+    benchmarks: tuple[str, ...] = Field(
+        (), description="Registered benchmarks that `thor eval` asks; empty asks the held-out problems."
+    )
+    samples_per_problem: int | None = Field(
+        None, ge=1, description=f"k; null is each benchmark's own, and {USUAL_SAMPLES} for other problems."
+    )
+    strategies: tuple[RepairStrategy | None, ...] = Field(
+        (None,), min_length=1, description="What `thor eval` compares; null is no self-correction."
+    )
     sampling: SamplingConfig = SamplingConfig(temperature=0.6, top_k=50)
     correction: CorrectionConfig = CorrectionConfig()
+
+    @model_validator(mode="after")
+    def _nothing_twice(self) -> Self:
+        for field, values in (("benchmarks", self.benchmarks), ("strategies", self.strategies)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{field} names one of its values twice: {list(values)}")
+        return self
+
+    def samples(self, usual: int = USUAL_SAMPLES) -> int:
+        """Samples per problem, of problems that usually get ``usual``."""
+        return self.samples_per_problem or usual

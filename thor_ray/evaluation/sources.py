@@ -1,7 +1,7 @@
 """Finding an evaluation by the name that a person gives it, whatever made it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -115,12 +115,11 @@ def benchmark_of(recipe: Recipe) -> str:
     return Path(file).stem if known is None else known.name
 
 
-def run_settings(recipe: Recipe, stage: Stage) -> dict[str, str]:
-    """What decides the figures of an evaluation stage, for people."""
-    sampling, correction = recipe.evaluation.sampling, recipe.evaluation.correction
-    settings = {
+def policy_settings(recipe: Recipe) -> dict[str, str]:
+    """What decides what a policy is asked and how it answers, for people."""
+    sampling = recipe.evaluation.sampling
+    return {
         "model": recipe.policy.model,
-        "stage": str(stage),
         "prompt template": recipe.policy.template,
         "temperature": f"{sampling.temperature:g}",
         "top-p": f"{sampling.top_p:g}",
@@ -129,26 +128,21 @@ def run_settings(recipe: Recipe, stage: Stage) -> dict[str, str]:
         "new tokens": str(sampling.max_new_tokens),
         "context": str(recipe.policy.max_context),
         "seconds per program": f"{recipe.sandbox.timeout_seconds:g}",
-        "self-correction": "none",
-        "seed": str(recipe.seed),
     }
+
+
+def run_settings(recipe: Recipe, stage: Stage) -> dict[str, str]:
+    """What decides the figures of an evaluation stage of a training run, for people."""
+    settings = {**policy_settings(recipe), "stage": str(stage), "self-correction": "none", "seed": str(recipe.seed)}
     if stage.corrects_itself:
+        correction = recipe.evaluation.correction
         settings["self-correction"] = f"{correction.strategy}, {correction.attempts} attempts"
         settings["suffix tokens"] = str(correction.suffix_tokens)
     return settings
 
 
-def with_problems(samples: Sequence[EvaluationSample], problems: Mapping[str, Problem]) -> list[EvaluationSample]:
-    """The rows with subject and level of their problems; the subject of a generated problem is its family."""
-    return [
-        replace(sample, subject=problem.subject or _family(problem), level=problem.level)
-        if (problem := problems.get(sample.problem_id)) is not None
-        else sample
-        for sample in samples
-    ]
-
-
-def _family(problem: Problem) -> str | None:
+def family_of(problem: Problem) -> str | None:
+    """The subject of a generated problem; ``None`` for any other."""
     kind, _, family = problem.source.partition("/")
     return family if kind == "families" else None
 

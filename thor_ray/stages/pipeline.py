@@ -5,7 +5,6 @@ left. A stage that learns goes on from the newest checkpoint of its learner; wha
 is superseded.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +22,7 @@ from thor_ray.stages.plan import LEARNING, Plan
 from thor_ray.stages.problem_sets import ProblemSets
 from thor_ray.stages.resumption import StageCheckpoints, latest_model
 from thor_ray.stages.tirgen import tirgen
-from thor_ray.stages.workers import Workers, started_workers
+from thor_ray.stages.workers import Workers, note_isolation, started_workers
 
 
 def run_plan(plan: Plan, log: RunLog, progress: Progress) -> None:
@@ -45,13 +44,6 @@ def run_plan(plan: Plan, log: RunLog, progress: Progress) -> None:
             with started_workers(recipe, model, learners=learners, version=version) as workers:
                 note_isolation(workers, log, progress)
                 Pipeline(recipe, plan.problems, workers, log, progress).run(left)
-
-
-def note_isolation(workers: Workers, log: RunLog, progress: Progress) -> None:
-    """Says and writes down how well programs are really confined; what a recipe asks for is only the least of it."""
-    found = workers.fleet.isolation()
-    (log.logs / "sandbox.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
-    progress.console.print(f"sandbox: isolation level {min(each['level'] for each in found):d}")
 
 
 @dataclass(frozen=True, slots=True)

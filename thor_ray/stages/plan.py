@@ -32,8 +32,6 @@ SMOKE: Final = (
 TRAIN: Final = (Stage.RL, Stage.EVALUATE_RL, Stage.EVALUATE_RL_SELF_CORRECTION)
 SFT: Final = (Stage.COLD_START, Stage.EVALUATE_COLD_START)
 TIRGEN: Final = (Stage.TIRGEN,)
-EVALUATE: Final = (Stage.EVALUATE,)
-EVALUATE_CORRECTING: Final = (Stage.EVALUATE, Stage.EVALUATE_SELF_CORRECTION)
 
 LEARNING: Final = (Stage.COLD_START, Stage.RL)
 """Stages that need learners, and leave a model directory of their own name below ``checkpoints/``, in order."""
@@ -139,7 +137,7 @@ def print_plan(plan: Plan, console: Console) -> None:
         )
     evaluations = sum(stage.value.startswith("evaluate") for stage in plan.stages)
     if evaluations:
-        samples = recipe.evaluation.samples_per_problem
+        samples = recipe.evaluation.samples()
         rows["evaluation"] = f"{evaluations} × {len(plan.problems.heldout)} problems × {samples} samples"
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in rows.items():

@@ -1,5 +1,6 @@
 """The actors that a stage works with: engines that sample and ranks that learn, started on one policy."""
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -11,6 +12,8 @@ from actors.fleet import RolloutFleet
 from actors.placement import start_rollout_actors, stop_rollout_actors
 from learners.group import LearnerGroup
 from thor_ray.config import Recipe
+from thor_ray.progress import Progress
+from thor_ray.runlog import RunLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,4 +63,11 @@ def started_workers(recipe: Recipe, model: Path, *, learners: bool = True, versi
         group = None
         if learners:
             group = stack.enter_context(LearnerGroup(model, recipe.learner, recipe.policy.dtype, version=version))
-        yield Workers(RolloutFleet(starting.result()), codec, group)
+        yield Workers(RolloutFleet(starting.result(), room=recipe.engine.max_sequences), codec, group)
+
+
+def note_isolation(workers: Workers, log: RunLog, progress: Progress) -> None:
+    """Says and writes down how well programs are really confined; what a recipe asks for is only the least of it."""
+    found = workers.fleet.isolation()
+    (log.logs / "sandbox.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+    progress.console.print(f"sandbox: isolation level {min(each['level'] for each in found):d}")

@@ -9,9 +9,8 @@ from tests.support.evaluations import ABOUT, full_samples
 from tests.support.runs import write_run
 from thor_ray.config import RepairStrategy, load_recipe
 from thor_ray.errors import RunNotFoundError, UserError
-from thor_ray.evaluation.sources import HELD_OUT, find_evaluation, run_settings, stage_evaluation, with_problems
+from thor_ray.evaluation.sources import HELD_OUT, find_evaluation, run_settings, stage_evaluation
 from thor_ray.evaluation.store import EvaluationDirectory, write_samples
-from thor_ray.problems import Problem
 from thor_ray.records import Stage
 from thor_ray.report import evaluation_figures
 from thor_ray.run_directory import RunDirectory
@@ -85,19 +84,9 @@ def test_a_stage_without_records_is_named(here):
         stage_evaluation(RunDirectory(here / "runs/none"), Stage.EVALUATE_DURING_RL)
 
 
-def test_rows_learn_subject_and_level_of_their_problems():
-    problems = {
-        "p00": Problem("p00", "q", "36", "families/gcd", 2),
-        "p01": Problem("p01", "q", "36", "math500", 5, subject="Algebra"),
-    }
-    rows = [dataclasses.replace(row, subject=None, level=None) for row in full_samples(3, 1)]
-    known = with_problems(rows, problems)
-    assert [(row.subject, row.level) for row in known] == [("gcd", 2), ("Algebra", 5), (None, None)]
-
-
 def test_settings_say_what_decides_the_figures():
     recipe = load_recipe("smoke", ["evaluation.correction.strategy=action_only", "seed=5"])
-    settings = run_settings(recipe, Stage.EVALUATE_SELF_CORRECTION)
+    settings = run_settings(recipe, Stage.EVALUATE_RL_SELF_CORRECTION)
     assert settings["self-correction"] == "action_only, 4 attempts"
     assert settings["seed"] == "5"
     assert run_settings(recipe, Stage.EVALUATE)["self-correction"] == "none"
