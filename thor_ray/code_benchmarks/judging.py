@@ -64,7 +64,7 @@ class CodeJudge:
             SandboxError: the sandbox is not open.
         """
         known = self._keys.get(problem.id)
-        if known is None or known[0] is not problem:
+        if known is None or known[0] != problem:
             known = (problem, asyncio.create_task(make_answer_key(problem, self._sandbox)))
             self._keys[problem.id] = known
         try:

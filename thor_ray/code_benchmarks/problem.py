@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from thor_ray.problems.problem import Problem
+
 
 class Rule(StrEnum):
     """When an output is right; ``inside.equality`` has the functions of these names."""
@@ -100,3 +102,7 @@ class CodeProblem:
     def __post_init__(self) -> None:
         if self.reference is None and any(suite.expected is None for suite in self.suites):
             raise ValueError(f"{self.id}: neither outputs nor a reference solution")
+
+    def to_problem(self) -> Problem:
+        """What a policy is asked, without the tests; there is no gold answer."""
+        return Problem(id=self.id, question=self.question, answer="", source=self.source)
