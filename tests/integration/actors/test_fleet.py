@@ -1,6 +1,7 @@
 """The fleet on real Ray actors that only lack the engine: order, homes, and what becomes of actors that hang or die."""
 
 import asyncio
+import dataclasses
 import os
 import random
 import time
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import ray
 
-from actors.fleet import RolloutActorDiedError, RolloutFleet, RolloutStalledError
+from actors.fleet import Call, RolloutActorDiedError, RolloutFleet, RolloutStalledError
 from thor_ray.problems.problem import Problem
 from thor_ray.trajectory import (
     ExecutionResult,
@@ -163,3 +164,47 @@ def test_the_death_of_an_actor_surfaces(ray_cluster):
 def test_an_error_in_an_actor_surfaces_with_its_message(samplers):
     with pytest.raises(ValueError, match="p1 cannot be sampled"):
         RolloutFleet(samplers).episode_groups(problems("fine", "raise", "fine"), uids(3), group_size=2)
+
+
+def calls(*seconds: float) -> list[Call]:
+    return [
+        Call(index, "rollout_group", {"problem": each, "uid": f"s{index}", "group_size": 1})
+        for index, each in enumerate(problems(*map(str, seconds)))
+    ]
+
+
+def test_what_has_no_home_is_done_once_each_by_whoever_has_room(samplers):
+    """One that is slow keeps the few that it has begun; the others do the rest."""
+    fleet = RolloutFleet(samplers, room=2)
+    asked = [
+        *(Call(f"slow{n}", "rollout_group", {"problem": slow, "uid": f"slow{n}", "group_size": 1}, home=None)
+          for n, slow in enumerate(problems("3", "3"))),
+        *calls(*[0.05] * 40),
+    ]  # fmt: skip
+    done = list(fleet.stream(asked))
+    assert sorted(str(each.call.key) for each in done) == sorted(str(call.key) for call in asked)
+    assert {done[-1].call.key, done[-2].call.key} == {"slow0", "slow1"}, "somebody waited for the slow ones"
+    assert all(each.started_at < each.ended_at for each in done)
+
+
+def test_no_actor_is_given_more_than_it_has_room_for(samplers):
+    """What has not been given away stays with the caller, who may still lose interest in it."""
+    taken = 0
+
+    def counted() -> Iterator[Call]:
+        nonlocal taken
+        for call in calls(*[0.2] * 30):
+            taken += 1
+            yield call
+
+    stream = RolloutFleet(samplers, room=2).stream(counted())
+    next(stream)
+    assert taken <= 3 * 2 + 1
+    for received, _ in enumerate(stream, start=2):
+        assert taken - received <= 3 * 2 + 1
+    assert taken == 30
+
+
+def test_a_home_is_kept_whatever_room_there_is(samplers):
+    pinned = [dataclasses.replace(call, home=1) for call in calls(*[0.01] * 8)]
+    assert {each.actor for each in RolloutFleet(samplers, room=1).stream(pinned)} == {1}
