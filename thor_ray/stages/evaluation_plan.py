@@ -1,8 +1,8 @@
 """What an evaluation is going to ask, in which ways and how often, read and checked before anything is started."""
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -10,8 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from actors.codec import TokenizerCodec
+from actors.program_scorer import ProgramScorer
 from actors.scorers import AnswerScorer, Scorer
 from thor_ray import __version__
+from thor_ray.code_benchmarks import CodeProblem, load_code_problems
 from thor_ray.config import Recipe
 from thor_ray.config.inference import USUAL_SAMPLES
 from thor_ray.errors import UserError
@@ -20,7 +22,7 @@ from thor_ray.evaluation.samples import SampleKey, strategy_name
 from thor_ray.evaluation.sources import benchmark_of, policy_settings
 from thor_ray.grading import EXACT, GradingPolicy
 from thor_ray.grading.pool import GRADER_VERSION
-from thor_ray.problems import Problem, benchmark_named, load_problems
+from thor_ray.problems import BenchmarkKind, Problem, benchmark_named, load_problems
 from thor_ray.stages.plan import policy_directory
 from thor_ray.stages.problem_sets import EncodePrompt, fits, read_problems
 
@@ -35,6 +37,7 @@ class EvaluationSet:
         samples: Of each problem.
         grading: What the benchmark allows its graders.
         too_long: How many were left out because their prompt does not fit.
+        tasks: Tests of the problems by their ids, of code benchmarks.
     """
 
     name: str
@@ -42,10 +45,12 @@ class EvaluationSet:
     samples: int
     grading: GradingPolicy
     too_long: int
+    tasks: Mapping[str, CodeProblem] = field(default_factory=dict)
 
     def scorer(self, problem: Problem) -> Scorer:
         """How a solution of one of the problems is judged."""
-        return AnswerScorer(problem.answer, self.grading)
+        task = self.tasks.get(problem.id)
+        return AnswerScorer(problem.answer, self.grading) if task is None else ProgramScorer(task)
 
     def description(self) -> str:
         """What decides the figures, for people; it tells sets apart that differ in one letter."""
@@ -56,6 +61,7 @@ class EvaluationSet:
             )
         tolerance = self.grading.relative_tolerance
         allowed = "exact" if tolerance is None else f"numbers within {float(tolerance) * 100:g} %"
+        allowed = "by tests" if self.tasks else allowed
         left_out = f", {self.too_long} left out as too long for the context" if self.too_long else ""
         return f"{len(self.problems)} problems × {self.samples}{left_out}; {allowed}; SHA-256 {digest.hexdigest()[:16]}"
 
@@ -131,10 +137,7 @@ def make_evaluation_plan(recipe: Recipe) -> EvaluationPlan:
     titles = [benchmark.name for benchmark in known if benchmark is not None]
     if len(set(titles)) < len(titles):
         raise UserError(f"one benchmark is named twice: {', '.join(names)}", "name each once")
-    sets = [
-        _set(title, load_problems(title, data_dir=recipe.problems.data_dir), recipe, encode_prompt) for title in titles
-    ]
-    return EvaluationPlan(recipe, model, tuple(sets))
+    return EvaluationPlan(recipe, model, tuple(_benchmark_set(title, recipe, encode_prompt) for title in titles))
 
 
 def weights_digest(model: Path) -> str:
@@ -161,6 +164,22 @@ def print_evaluation_plan(plan: EvaluationPlan, console: Console) -> None:
     for name, value in rows.items():
         table.add_row(f"[bold]{escape(name)}", escape(value))
     console.print(table)
+
+
+def _benchmark_set(name: str, recipe: Recipe, encode_prompt: EncodePrompt) -> EvaluationSet:
+    """A registered benchmark's problems, of answers or of programs."""
+    data_dir = recipe.problems.data_dir
+    benchmark = benchmark_named(name)
+    if benchmark is None or benchmark.kind is not BenchmarkKind.CODE:
+        return _set(name, load_problems(name, data_dir=data_dir), recipe, encode_prompt)
+    if recipe.evaluation.sampling.max_rounds == 0:
+        raise UserError(
+            f"{name} asks for programs, but evaluation.sampling.max_rounds is 0: the fence of a program ends the response",
+            "set evaluation.sampling.max_rounds to 1 at least",
+        )
+    tasks = {task.id: task for task in load_code_problems(name, data_dir)}
+    asked = _set(name, [task.to_problem() for task in tasks.values()], recipe, encode_prompt)
+    return replace(asked, tasks=tasks)
 
 
 def _set(name: str, problems: list[Problem], recipe: Recipe, encode_prompt: EncodePrompt) -> EvaluationSet:
