@@ -126,7 +126,7 @@ def row_of(completed: Completed, attempt: int) -> EvaluationSample:
     key: SampleKey = completed.call.key
     problem: Problem = completed.call.arguments["problem"]
     scored: Scored = completed.result
-    row = sample_of_trajectory(scored.trajectory, key.benchmark, key.sample_index, problem.answer, key.strategy)
+    row = sample_of_trajectory(scored.trajectory, key.benchmark, key.sample_index, problem.answer or None, key.strategy)
     assert row.timing is not None, "trajectories know their seconds"
     return replace(
         row,
@@ -157,7 +157,7 @@ def record_of(completed: Completed, number: int, decode: Decoder) -> Record:
         round=number,
         texts=segment_texts(trajectory, decode),
         discarded_texts=discarded_texts(trajectory, decode),
-        gold_answer=completed.call.arguments["problem"].answer,
+        gold_answer=completed.call.arguments["problem"].answer or None,
     )
 
 
