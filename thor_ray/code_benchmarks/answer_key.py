@@ -1,6 +1,6 @@
 """The right outputs of a problem, and how long a program may take for each: made once, then used for every candidate.
 
-Where a benchmark has no outputs, its reference solution gives them, in a sandbox of its own turn. Nothing of a key is
+Where a benchmark has no outputs, its reference solution gives them, in a run of its own. Nothing of a key is
 ever in the reach of a candidate's process.
 """
 
@@ -19,6 +19,7 @@ REFERENCE_FACTOR: Final = 4.0
 """Times as long as the reference takes, as EvalPlus grants."""
 
 _REFERENCE_SECONDS: Final = LONGEST_RUN
+"""For each of the reference's calls: nobody knows yet how long it takes."""
 
 
 class AnswerKeyError(RuntimeError):

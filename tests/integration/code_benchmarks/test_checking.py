@@ -269,3 +269,14 @@ async def test_answer_keys_are_made_once_also_for_many_at_a_time(code_sandbox) -
     assert all(key is keys[0] for key in keys)
     other = replace(GREETING_PROBLEM, reference="def greet(name): return name")
     assert (await judge.key(other)).suites[0].batches[0].expected == ('{"value": "Ada"}',)
+
+
+async def test_a_reference_that_outlasts_a_run_is_gone_on_with(code_sandbox, monkeypatch) -> None:
+    monkeypatch.setattr("thor_ray.code_benchmarks.answer_key.LONGEST_RUN", 4.0)
+    slow = "import time\ndef greet(name):\n    time.sleep(0.9)\n    return 'hello ' + name\n"
+    names = [["a"], ["b"], ["c"], ["d"], ["e"], ["f"]]
+    problem = task(prompt="", canonical_solution=slow, base_input=names, plus_input=[])
+    key = await make_answer_key(problem, code_sandbox)
+    (batch,) = key.suites[0].batches
+    assert batch.expected == tuple(f'{{"value": "hello {name}"}}' for (name,) in names)
+    assert len(batch.seconds) == len(names)
