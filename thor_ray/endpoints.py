@@ -130,7 +130,8 @@ class JsonEndpoint:
 
     def _late(self, url: str) -> EndpointTimeoutError:
         return EndpointTimeoutError(
-            f"{url} gave no answer for {self._timeout_seconds:g} s, {self._tries} times", "raise --timeout"
+            f"{url} gave no answer for {self._timeout_seconds:g} s, {self._tries} times",
+            "give the server more time, or ask less at a time",
         )
 
 
@@ -155,6 +156,6 @@ def _remedy(status: int) -> str:
         case 404:
             return "check the address, and that the server serves this model in this way"
         case _ if status in _WORTH_ANOTHER_TRY:
-            return "the server is overloaded or starting: ask less at a time with --concurrency, or wait"
+            return "the server is overloaded or starting: wait, or ask less at a time"
         case _:
             return ""

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM, Qwen3ForSequenceClassification
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3ForSequenceClassification,
+)
 
 from thor_ray.evaluation.reward_models import Conversation, RewardModelError
 from thor_ray.evaluation.reward_models.classifier import RewardClassifier
@@ -59,6 +66,21 @@ def test_scores_are_the_logits_of_each_conversation_alone(
     alone = [logit(directory, tokenizer, f"{one.question}\n{one.response}") for one in CONVERSATIONS]
     assert scores == pytest.approx(alone, abs=1e-5)
     assert len(set(scores)) == 4
+
+
+def test_an_encoder_does_not_see_what_is_padded(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    """A decoder cannot look ahead; an encoder would read the padding of the longest of its batch."""
+    shape = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=400, num_labels=1, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    BertForSequenceClassification(shape).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    together = RewardClassifier(tmp_path, 4).scores(CONVERSATIONS)
+    alone = [score for one in CONVERSATIONS for score in RewardClassifier(tmp_path).scores([one])]
+    assert together == pytest.approx(alone, abs=1e-5)
+    assert len(set(together)) == 4
 
 
 def test_a_chat_template_is_used_where_there_is_one(directory: Path, tokenizer: PreTrainedTokenizerFast) -> None:
