@@ -4,7 +4,6 @@ from importlib import resources
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qs, urlencode
 
-import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
@@ -19,7 +18,6 @@ from thor_ray.dashboard.query import (
     MAX_PAGE,
     Order,
     RolloutQuery,
-    Status,
     counts,
     labelled,
     matching,
@@ -27,6 +25,7 @@ from thor_ray.dashboard.query import (
     statuses_hold,
 )
 from thor_ray.dashboard.reading import NotRecordedError, one_record, rows_where
+from thor_ray.dashboard.statuses import Status
 from thor_ray.dashboard.timing import timing_object
 from thor_ray.errors import UserError
 from thor_ray.segments import printable
@@ -149,11 +148,12 @@ def _add_runs(app: FastAPI, catalogue: Catalogue) -> None:
 
     @app.get("/api/timing")
     def timing(run: Words, stage: Words = "") -> Response:
-        table = catalogue.view(run).index.snapshot().table
-        mask = matching(table, RolloutQuery(equal=(("stage", stage),) if stage else ()))
+        snapshot = catalogue.view(run).index.snapshot()
+        mask = matching(snapshot, RolloutQuery(equal=(("stage", stage),) if stage else ()))
         slowest = RolloutQuery(order=Order.SECONDS, limit=20)
         return _json(
-            timing_object(table, mask) | {"slowest": _listed(page(table, mask, slowest)), "stages": _stages(table)}
+            timing_object(snapshot, mask)
+            | {"slowest": _listed(page(snapshot, mask, slowest)), "stages": snapshot.stages}
         )
 
 
@@ -210,17 +210,18 @@ def _add_trajectories(app: FastAPI, catalogue: Catalogue) -> None:
 
 def _rollouts(view: RunView, snapshot: Snapshot, query: RolloutQuery) -> dict[str, Any]:
     """One page, the number of all hits, and for each status how many rows it would leave of the others' hits."""
-    table = snapshot.table
-    scope = matching(table, query)
+    scope = matching(snapshot, query)
     if query.text:
         scope = view.search.matches(snapshot, query.text, scope)
-    mask = scope & statuses_hold(table, query.statuses)
+    else:
+        view.search.warm(snapshot)
+    mask = scope & statuses_hold(snapshot, query.statuses)
     return {
         "total": int(mask.sum()),
-        "recorded": len(table),
-        "counts": counts(table, mask),
-        "stages": _stages(table),
-        "rows": _listed(page(table, mask, query)),
+        "recorded": len(snapshot.table),
+        "counts": counts(snapshot, mask),
+        "stages": snapshot.stages,
+        "rows": _listed(page(snapshot, mask, query)),
     }
 
 
@@ -230,16 +231,6 @@ def _listed(rows: Any) -> list[dict[str, Any]]:
     for row in objects:
         row |= {name: row[name] and printable(row[name]) for name in ("answer", "gold_answer")}
     return objects
-
-
-def _stages(table: Any) -> dict[str, list[int]]:
-    """By stage its rounds: how many, the first, and the last."""
-    stages, rounds = table["stage"].to_numpy(zero_copy_only=False), table["round"].to_numpy()
-    found = {}
-    for stage in np.unique(stages) if len(table) else ():
-        here = rounds[stages == stage]
-        found[str(stage)] = [len(here), int(here.min()), int(here.max())]
-    return found
 
 
 def _json(content: Any) -> Response:

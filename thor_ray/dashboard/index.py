@@ -4,7 +4,9 @@ Record files appear whole and are never changed; a stage that is begun again rem
 read once, known again by its size and time, and forgotten when it is gone.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
@@ -15,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from thor_ray.dashboard.statuses import Status, holds
 from thor_ray.errors import RecordFormatError
 from thor_ray.record_schema import SCHEMA, SUMMARY_COLUMNS
 from thor_ray.records import read_columns
@@ -23,6 +26,9 @@ from thor_ray.trajectory import ExecutionStatus, FinishReason
 
 SECONDS: Final = ("llm_seconds", "tool_seconds", "queue_seconds", "grade_seconds")
 """Where the time of a trajectory goes (``trajectory.Cost``)."""
+
+READERS: Final = 2
+"""Files that are read at a time; decompression runs outside the interpreter's lock."""
 
 _LEAVES: Final = (
     "advantage",
@@ -58,9 +64,9 @@ class FileStamp:
         return cls(path, status.st_mtime_ns, status.st_size)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Snapshot:
-    """The index at one moment.
+    """The index at one moment. What several requests need is worked out once and kept.
 
     Attributes:
         table: One row a trajectory: the summary columns, what ``_derived`` adds, ``file`` (a position in ``files``),
@@ -72,6 +78,48 @@ class Snapshot:
     table: pa.Table
     files: tuple[FileStamp, ...]
     unreadable: dict[str, str]
+
+    @cached_property
+    def flags(self) -> dict[Status, npt.NDArray[np.bool_]]:
+        """Bool ``[rows]`` by status: for which rows it holds."""
+        return {status: holds(self.table, status) for status in Status}
+
+    @cached_property
+    def stage_codes(self) -> tuple[list[str], npt.NDArray[np.int32]]:
+        """The stages, and int32 ``[rows]``, the position of each row's stage among them."""
+        encoded = only_chunk(self.table["stage"]).dictionary_encode()
+        return encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+
+    @cached_property
+    def file_numbers(self) -> npt.NDArray[np.int32]:
+        """Int32 ``[rows]``, ascending: the column ``file``."""
+        numbers: npt.NDArray[np.int32] = self.table["file"].to_numpy()
+        return numbers
+
+    @cached_property
+    def short_texts(self) -> Any:
+        """Strings ``[rows]``: ids, problem and answers in lower case, to be searched."""
+        columns = [only_chunk(self.table[name]) for name in ("trajectory_id", "problem_id", "answer", "gold_answer")]
+        return pc.utf8_lower(pc.binary_join_element_wise(*columns, "\n", null_handling="replace", null_replacement=""))
+
+    @cached_property
+    def stages(self) -> dict[str, list[int]]:
+        """By stage: how many rows it has, its first round and its last."""
+        names, codes = self.stage_codes
+        rounds = self.table["round"].to_numpy()
+        here = {name: rounds[codes == number] for number, name in enumerate(names)}
+        return {name: [len(mine), int(mine.min()), int(mine.max())] for name, mine in sorted(here.items())}
+
+    def numbers(self, column: str) -> npt.NDArray[np.float64]:
+        """Float64 ``[rows]``: a column of numbers, NaN where there is none."""
+        if column not in self._numbers:
+            values = self.table[column].cast(pa.float64(), safe=False)
+            self._numbers[column] = values.fill_null(np.nan).to_numpy()
+        return self._numbers[column]
+
+    @cached_property
+    def _numbers(self) -> dict[str, npt.NDArray[np.float64]]:
+        return {}
 
 
 class RunIndex:
@@ -89,7 +137,10 @@ class RunIndex:
             stamps = [stamp for path in self._directory.record_files() if (stamp := FileStamp.of(path)) is not None]
             if self._snapshot is None or set(stamps) != set(self._parts):
                 known = self._parts
-                self._parts = {stamp: known[stamp] if stamp in known else _summaries(stamp) for stamp in stamps}
+                new = [stamp for stamp in stamps if stamp not in known]
+                with ThreadPoolExecutor(READERS) as pool:
+                    read = dict(zip(new, pool.map(_summaries, new), strict=True))
+                self._parts = {stamp: known[stamp] if stamp in known else read[stamp] for stamp in stamps}
                 self._snapshot = _assemble(self._parts)
             return self._snapshot
 
@@ -137,10 +188,10 @@ def _derived(table: pa.Table, leaves: pa.Table) -> dict[str, Any]:
         ``advantage``, ``excluded``, ``parent_id``, ``parent_step``, ``parent_cut``, the ``SECONDS`` and their sum
         ``seconds``, ``void_turn`` and ``infra_error``.
     """
-    parent, cost = _only_chunk(leaves["parent"]), _only_chunk(leaves["cost"])
+    parent, cost = only_chunk(leaves["parent"]), only_chunk(leaves["cost"])
     seconds = {name: pc.struct_field(cost, name) for name in SECONDS}
     total = sum(column.to_numpy(zero_copy_only=False) for column in seconds.values())
-    steps = _Steps(_only_chunk(leaves["steps"]))
+    steps = _Steps(only_chunk(leaves["steps"]))
     return {
         "advantage": leaves["advantage"],
         "excluded": leaves["excluded"],
@@ -195,6 +246,6 @@ class _Steps:
         return result
 
 
-def _only_chunk(column: Any) -> Any:
+def only_chunk(column: Any) -> Any:
     """A column as one array."""
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks or [pa.array([], column.type)])

@@ -59,7 +59,9 @@ def serve(runs: Sequence[RunDirectory], options: DashboardOptions, announce: Cal
             timeout_graceful_shutdown=3,
         )
         announce(_address(options, port))
-        uvicorn.Server(config).run(sockets=[listener])
+        # Ctrl-C is how a page is closed: uvicorn has ended by itself when it passes the signal on.
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listener])
 
 
 def _listen(options: DashboardOptions) -> socket.socket:

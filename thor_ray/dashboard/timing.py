@@ -4,14 +4,13 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from thor_ray.dashboard.index import SECONDS
+from thor_ray.dashboard.index import SECONDS, Snapshot
 
 PERCENTILES: Final = (50, 90, 99, 100)
 
 
-def timing_object(table: pa.Table, mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
+def timing_object(snapshot: Snapshot, mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
     """Seconds of the trajectories in ``mask``.
 
     Returns:
@@ -20,13 +19,13 @@ def timing_object(table: pa.Table, mask: npt.NDArray[np.bool_]) -> dict[str, Any
         seconds of each part.
     """
     count = int(mask.sum())
-    columns = {name: table[name].to_numpy()[mask] for name in (*SECONDS, "seconds")}
+    columns = {name: snapshot.numbers(name)[mask] for name in (*SECONDS, "seconds")}
     whole = float(columns["seconds"].sum())
     return {
         "trajectories": count,
         "percentiles": PERCENTILES,
         "parts": {name: _distribution(values, whole) for name, values in columns.items()} if count else {},
-        "rounds": _by_round(table, mask, columns) if count else [],
+        "rounds": _by_round(snapshot, mask, columns) if count else [],
     }
 
 
@@ -41,15 +40,15 @@ def _distribution(values: npt.NDArray[np.float64], whole: float) -> dict[str, An
 
 
 def _by_round(
-    table: pa.Table, mask: npt.NDArray[np.bool_], columns: dict[str, npt.NDArray[np.float64]]
+    snapshot: Snapshot, mask: npt.NDArray[np.bool_], columns: dict[str, npt.NDArray[np.float64]]
 ) -> list[dict[str, Any]]:
-    stages = table["stage"].to_numpy(zero_copy_only=False)[mask]
-    rounds = table["round"].to_numpy()[mask]
-    names, numbers = np.unique(stages, return_inverse=True)
+    names, codes = snapshot.stage_codes
+    numbers, rounds = codes[mask], snapshot.table["round"].to_numpy()[mask]
     result = []
     for number, name in enumerate(names):
-        for round_index in np.unique(rounds[numbers == number]):
-            here = (numbers == number) & (rounds == round_index)
+        of_stage = numbers == number
+        for round_index in np.unique(rounds[of_stage]):
+            here = of_stage & (rounds == round_index)
             means = {part: float(columns[part][here].mean()) for part in SECONDS}
             slow = float(np.percentile(columns["seconds"][here], 99))
             result.append(

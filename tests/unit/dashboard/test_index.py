@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from tests.support.runs import FAILED, OK, continuation, trajectory, write_run
 from thor_ray.dashboard.index import RunIndex
-from thor_ray.dashboard.query import Order, RolloutQuery, Status, counts, holds, labelled, matching, page
+from thor_ray.dashboard.query import Order, RolloutQuery, counts, labelled, matching, page
 from thor_ray.dashboard.reading import NotRecordedError, one_record, records_of
 from thor_ray.dashboard.search import TextSearch
+from thor_ray.dashboard.statuses import Status, holds
 from thor_ray.records import Stage, read_records, write_groups
 from thor_ray.run_directory import RunDirectory
 from thor_ray.selection import has_void_turn
@@ -104,10 +105,12 @@ def test_every_record_is_found_at_its_place(run, snapshot):
 @pytest.mark.parametrize("descending", [True, False])
 @pytest.mark.parametrize("order", Order)
 def test_pages_tile_what_was_asked_for_in_order(snapshot, order, descending):
-    table, mask = snapshot.table, holds(snapshot.table, Status.TOOL_ERROR)
+    table, mask = snapshot.table, snapshot.flags[Status.TOOL_ERROR]
     rows = []
     for offset in range(0, int(mask.sum()) + 7, 7):
-        rows += page(table, mask, RolloutQuery(order=order, descending=descending, offset=offset, limit=7)).to_pylist()
+        rows += page(
+            snapshot, mask, RolloutQuery(order=order, descending=descending, offset=offset, limit=7)
+        ).to_pylist()
     wanted = {one for one, held in zip(table["trajectory_id"].to_pylist(), mask, strict=True) if held}
     assert len(rows) == len(wanted)
     assert {row["trajectory_id"] for row in rows} == wanted
@@ -118,10 +121,10 @@ def test_pages_tile_what_was_asked_for_in_order(snapshot, order, descending):
 
 
 def test_counts_and_labels_agree(snapshot):
-    mask = matching(snapshot.table, RolloutQuery(equal=(("stage", "rl"), ("round", 2))))
+    mask = matching(snapshot, RolloutQuery(equal=(("stage", "rl"), ("round", 2))))
     rows = labelled(snapshot.table.filter(mask))
     assert {row["round"] for row in rows} == {2}
-    found = counts(snapshot.table, mask)
+    found = counts(snapshot, mask)
     assert found == {str(status): sum(str(status) in row["statuses"] for row in rows) for status in Status}
     assert found["step"] == found["dropped"] == 2
     assert found["excluded"] == 1
