@@ -15,6 +15,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -30,6 +32,9 @@ PARTIAL_SUFFIX: Final = ".partial"
 """Of a checkpoint that is being written, or whose writer was killed."""
 
 ENGINE_TAG: Final = "engine"
+
+RESHARDABLE: Final = (1, 2)
+"""ZeRO stages whose checkpoints can be dealt to another number of ranks."""
 
 
 class CheckpointError(UserError):
@@ -128,6 +133,45 @@ def load(engine: Any, path: Path) -> CheckpointState:
     return read_state(path)
 
 
+def load_resharded(engine: Any, path: Path, scratch: Path) -> CheckpointState:
+    """Reads a checkpoint that another number of ranks wrote, at the same ZeRO stage, 1 or 2. All ranks call it together.
+
+    By way of DeepSpeed's universal checkpoints, which hold each parameter's weights and moments whole.
+
+    Args:
+        engine: The engine.
+        path: The checkpoint.
+        scratch: Where the universal one is written; removed again.
+
+    Raises:
+        CheckpointError: DeepSpeed cannot turn the checkpoint into a universal one.
+    """
+    leading = torch.distributed.get_rank() == 0
+    failure = [_convert(path / ENGINE_TAG, scratch / ENGINE_TAG) if leading else ""]
+    torch.distributed.broadcast_object_list(failure, src=0)
+    if failure[0]:
+        raise CheckpointError(f"{path} cannot be dealt to another number of ranks: {failure[0]}")
+    configuration = engine._config  # noqa: SLF001 - DeepSpeed reads the switch from nowhere else
+    configuration.load_universal_checkpoint = True
+    try:
+        engine.load_checkpoint(str(scratch), tag=ENGINE_TAG)
+    finally:
+        configuration.load_universal_checkpoint = False
+        torch.distributed.barrier()
+        if leading:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return read_state(path)
+
+
+def _convert(shards: Path, universal: Path) -> str:
+    """Why it failed; empty if it did not."""
+    shutil.rmtree(universal.parent, ignore_errors=True)
+    command = [sys.executable, "-m", "deepspeed.checkpoint.ds_to_universal", "--inject_missing_state"]
+    folders = ["--input_folder", str(shards), "--output_folder", str(universal)]
+    done = subprocess.run([*command, *folders], capture_output=True, text=True, check=False)
+    return done.stderr[-2000:] if done.returncode else ""
+
+
 def read_state(path: Path) -> CheckpointState:
     """What a checkpoint says of itself.
 
@@ -184,10 +228,11 @@ def refuse_misfit(path: Path, state: CheckpointState, here: CheckpointState) -> 
             f"{path} belongs to another policy: its parameters have other names or shapes than the one given here",
             "give the policy.model that the checkpoint was trained from",
         )
+    must_match = here.zero_stage not in RESHARDABLE
     for name, stored, wanted in (
         ("policy.dtype", state.dtype, here.dtype),
-        ("learner.ranks", state.ranks, here.ranks),
         ("learner.zero_stage", state.zero_stage, here.zero_stage),
+        ("learner.ranks", state.ranks, here.ranks if must_match else state.ranks),
     ):
         if stored != wanted:
             raise CheckpointError(

@@ -284,7 +284,8 @@ class LearnerGroup:
         """
         state = verify(path)
         refuse_misfit(path, state, self._state({}))
-        self._collect([worker.load.remote(path.resolve()) for worker in self._workers])
+        resharded = state.ranks != self.config.ranks
+        self._collect([worker.load.remote(path.resolve(), resharded) for worker in self._workers])
         self._version, self._updates = state.version, state.updates
         self._trained_groups = dict.fromkeys(state.trained_groups)
         return state.progress

@@ -271,11 +271,20 @@ class LearnerWorker:
 
         checkpoint.save(self._ready_engine(), path, state)
 
-    def load(self, path: Path) -> "CheckpointState":
-        """Reads weights, optimizer, schedule position and random states."""
+    def load(self, path: Path, resharded: bool = False) -> "CheckpointState":
+        """Reads weights, optimizer, schedule position and random states.
+
+        Args:
+            path: The checkpoint.
+            resharded: Another number of ranks wrote it; then random states begin anew.
+        """
         from learners import checkpoint
 
-        state = checkpoint.load(self._ready_engine(), path)
+        engine = self._ready_engine()
+        if resharded:
+            state = checkpoint.load_resharded(engine, path, path.with_name(path.name + ".universal"))
+        else:
+            state = checkpoint.load(engine, path)
         self._update = state.updates
         return state
 

@@ -300,6 +300,19 @@ def test_a_checkpoint_restores_training_exactly(ranks, sequences, tmp_path, stag
     assert [group.update(sequences, 96) for _ in range(2)] == expected
 
 
+@pytest.mark.parametrize(("stage", "before", "after"), [(1, 2, 1), (2, 1, 2)])
+def test_a_checkpoint_can_be_dealt_to_another_number_of_ranks(ranks, sequences, tmp_path, stage, before, after):
+    writers, readers = ranks[before], ranks[after]
+    writers.call("restart", stage, "float32")
+    writers.update(sequences, 96)
+    writers.call("save", tmp_path / "checkpoint", CheckpointState(5, 1, before, stage, "float32"))
+    expected = [writers.update(sequences, 96) for _ in range(2)]
+    readers.call("restart", stage, "float32")
+    readers.call("load", tmp_path / "checkpoint", resharded=True)
+    np.testing.assert_allclose([readers.update(sequences, 96) for _ in range(2)], expected, rtol=1e-5)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_bfloat16_trains_near_float32(ranks, sequences, reference_training, stage):
     group = ranks[2]

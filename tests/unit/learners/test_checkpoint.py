@@ -88,7 +88,6 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, content: bytes | None
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"ranks": 1}, "learner.ranks: 1, and cannot be loaded with 2"),
         ({"zero_stage": 3}, "learner.zero_stage: 3"),
         ({"dtype": "bfloat16"}, "policy.dtype: bfloat16"),
         ({"policy": "other"}, "belongs to another policy"),
@@ -98,6 +97,16 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, content: bytes | None
 def test_what_was_written_elsewhere_is_refused(tmp_path: Path, change, message):
     with pytest.raises(CheckpointError, match=message):
         refuse_misfit(tmp_path, replace(STATE, **change), STATE)
+
+
+@pytest.mark.parametrize(("stage", "fits"), [(0, False), (1, True), (2, True), (3, False)])
+def test_another_number_of_ranks_is_refused_where_shards_cannot_be_dealt_anew(tmp_path: Path, stage, fits):
+    state = replace(STATE, zero_stage=stage)
+    if fits:
+        refuse_misfit(tmp_path, state, replace(state, ranks=3))
+        return
+    with pytest.raises(CheckpointError, match=r"learner\.ranks: 2, and cannot be loaded with 3"):
+        refuse_misfit(tmp_path, state, replace(state, ranks=3))
 
 
 def test_a_fitting_checkpoint_passes(tmp_path: Path):
