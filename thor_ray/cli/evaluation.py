@@ -250,7 +250,7 @@ def _strategies(recipe: str, settings: Sequence[str], named: Sequence[str]) -> l
     if unknown := [name for name in named if name not in known]:
         raise UserError(f"there is no repair strategy {unknown[0]!r}", f"choose from {', '.join(known)}")
     if not named:
-        return [load_recipe(recipe, settings).evaluation.correction.strategy]
+        return [load_recipe(recipe, list(settings)).evaluation.correction.strategy]
     return [None if name == NO_CORRECTION else name for name in named]
 
 
