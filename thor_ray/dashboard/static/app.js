@@ -2,7 +2,7 @@
 
 import { read, Refused } from "/api.js";
 import { badge, h, replace } from "/dom.js";
-import { get, go, link } from "/state.js";
+import { get, go, link, params } from "/state.js";
 import * as overview from "/overview.js";
 import * as rollouts from "/rollouts.js";
 import * as trajectory from "/trajectory.js";
@@ -29,7 +29,8 @@ const KEYS = [
 ];
 
 const main = document.getElementById("main");
-let shown = null; // { view, controller, seen }: what stands in `main`, and the run's state that it shows.
+let shown = null; // { view, controller, seen }: what stands in `main`, and the run's state that it shows at least.
+let latest = { run: null, change: null }; // What the run had recorded when it was last asked.
 
 async function show() {
   const run = get("run");
@@ -38,17 +39,19 @@ async function show() {
   shown?.dispose?.();
   const name = VIEWS[get("view")] ? get("view") : "overview";
   const controller = new AbortController();
-  const current = { view: VIEWS[name], controller, seen: null, name };
+  const current = { view: VIEWS[name], controller, seen: latest.run === run ? latest.change : null, name };
   shown = current;
   tabs(INSIDE[name] ?? name);
   document.title = `${name} · ${run} · THOR-Ray`;
   main.classList.add("busy");
+  delete main.dataset.ready;
   try {
     const context = { run, signal: controller.signal, main };
     const disposed = await current.view.render(context);
     if (shown !== current) { disposed?.(); return; }
     current.dispose = disposed;
     say("");
+    current.drawn = true;
     main.dataset.ready = name;
   } catch (error) {
     if (error.name === "AbortError") return;
@@ -83,7 +86,11 @@ async function choices() {
     say("There are no runs yet. Start one with `thor smoke`; it appears here by itself.");
     return;
   }
-  if (!names.includes(get("run"))) go(link(get("view"), { run: names[0] }), { replace: true });
+  if (!names.includes(get("run"))) {
+    const wanted = params();
+    wanted.set("run", names[0]);
+    history.replaceState(null, "", `/?${wanted}`);
+  }
   select.value = get("run");
 }
 
@@ -91,13 +98,18 @@ async function choices() {
 async function follow() {
   try {
     const before = document.getElementById("run").dataset.names;
-    if (!get("run") || !before) { await choices(); return; }
+    if (!get("run") || !before) await choices();
+    if (!get("run")) return;
     const status = await read("status", { run: get("run") });
     replace(document.getElementById("status"), badge(status.status, CALM[status.status] ?? "", status.error || null));
-    if (!document.getElementById("problem").hidden && !shown?.seen) await show();
-    say("");
-    if (shown && shown.seen !== null && shown.seen !== status.change) await shown.view.update?.();
-    if (shown) shown.seen = status.change;
+    if (!shown?.drawn && !main.classList.contains("busy")) await show();
+    if (shown?.drawn) say("");
+    latest = { run: get("run"), change: status.change };
+    const current = shown;
+    if (current && current.seen !== status.change && main.dataset.ready === current.name) {
+      await current.view.update?.();
+      current.seen = status.change;
+    }
   } catch (error) {
     if (error instanceof Refused) say(error.message);
     else if (error.name !== "AbortError") throw error;
