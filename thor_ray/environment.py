@@ -22,7 +22,6 @@ PACKAGES: Final = (
     "tokenizers",
     "numpy",
     "sympy",
-    "math-verify",
     "pyarrow",
     "pydantic",
 )
