@@ -65,8 +65,13 @@ def page(browser):
     faults: list[str] = []
     asked: set[str] = set()
     page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None)
-    page.on("dialog", lambda dialog: (faults.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    page.on("console", lambda message: faults.extend([message.text] * (message.type in ("error", "warning"))))
+
+    def refuse(dialog):
+        faults.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    page.on("dialog", refuse)
     page.on("request", lambda request: asked.add(request.url.split("/")[2].split(":")[0]))
     yield page
     context.close()

@@ -30,6 +30,7 @@ const KEYS = [
 
 const main = document.getElementById("main");
 let shown = null; // { view, controller, seen }: what stands in `main`, and the run's state that it shows at least.
+let searchWhenShown = false; // Whether `/` was pressed elsewhere and the rollouts are on their way.
 let latest = { run: null, change: null }; // What the run had recorded when it was last asked.
 
 async function show() {
@@ -53,6 +54,8 @@ async function show() {
     say("");
     current.drawn = true;
     main.dataset.ready = name;
+    if (searchWhenShown) document.querySelector("input[type=search]")?.focus();
+    searchWhenShown = false;
   } catch (error) {
     if (error.name === "AbortError") return;
     replace(main, h("p", { class: "quiet" }, "Nothing to show."));
@@ -127,8 +130,9 @@ function onKey(event) {
   else if (event.key === "u") go(link("rollouts"));
   else if (event.key === "/") {
     event.preventDefault();
-    if (get("view") !== "rollouts") go(link("rollouts"));
-    setTimeout(() => document.querySelector("input[type=search]")?.focus(), get("view") === "rollouts" ? 0 : 300);
+    searchWhenShown = get("view") !== "rollouts";
+    if (searchWhenShown) go(link("rollouts"));
+    else document.querySelector("input[type=search]")?.focus();
   } else shown?.view.key?.(event);
 }
 
