@@ -65,6 +65,19 @@ def test_a_lost_engine_returns_what_it_sampled_and_frees_what_it_had_not_begun()
     assert placed(source) == {"2": "b"}
 
 
+def test_nothing_starts_until_an_engine_has_come_down_to_a_lowered_limit():
+    source = scheduler("a", places=4)
+    for uid in "123456":
+        source.enqueue(uid)
+    assert len(source.start()) == 4
+    source.report("a", EnginePressure(1.0, preemptions=1))
+    assert source.limit("a") == 3
+    for uid, started in (("1", 0), ("2", 1)):
+        source.release(uid)
+        assert source.free == started
+        assert len(source.start()) == started
+
+
 def test_what_is_queued_or_running_is_not_queued_again():
     source = scheduler("a", places=1)
     source.enqueue("1")
