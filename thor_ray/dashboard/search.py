@@ -90,6 +90,7 @@ class TextSearch:
         self._warming.start()
 
     def _read_ahead(self, snapshot: Snapshot) -> None:
+        len(snapshot.short_texts)
         for stamp in reversed(snapshot.files):
             with self._lock:
                 if self._held_bytes > self._budget * 0.8:
