@@ -115,10 +115,10 @@ def test_the_page_shows_ten_trajectories_of_every_kind(run):
 def test_what_a_policy_writes_cannot_act_on_the_page(tmp_path):
     TOKENIZER.save(str(tmp_path / "tokenizer.json"))
     evil = "<script>alert(1)</script>\x1b[31m\u202e&quot;" + "x" * 100_000
-    with RunLog.create(tmp_path / "r", Recipe(), "eval") as log:
+    with RunLog.create(tmp_path / "r", Recipe(), "smoke") as log:
         log.keep_tokenizer(tmp_path)
-        groups = evaluation(Stage.EVALUATE, [trajectory("<b>t</b>", answer="<img src=x>", extra=evil)])
-        log.record_groups(groups, Stage.EVALUATE, 0, gold_answers=GOLD)
+        groups = evaluation(Stage.EVALUATE_BASE, [trajectory("<b>t</b>", answer="<img src=x>", extra=evil)])
+        log.record_groups(groups, Stage.EVALUATE_BASE, 0, gold_answers=GOLD)
     write_report(log)
     page = Page(log.report_html.read_text())
     assert not {"script", "img"} & set(page.tags)
