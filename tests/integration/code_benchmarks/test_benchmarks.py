@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 UNUSUAL = {
     "humanevalplus": ["HumanEval/2", "HumanEval/32", "HumanEval/38", "HumanEval/115"],
     "mbppplus": [
-        *("Mbpp/2", "Mbpp/88", "Mbpp/115", "Mbpp/124", "Mbpp/164", "Mbpp/252", "Mbpp/278", "Mbpp/295", "Mbpp/404"),
+        *("Mbpp/2", "Mbpp/88", "Mbpp/124", "Mbpp/252", "Mbpp/278", "Mbpp/404"),
         *("Mbpp/558", "Mbpp/581", "Mbpp/590", "Mbpp/722", "Mbpp/737", "Mbpp/793"),
     ],
 }
