@@ -205,7 +205,7 @@ def read_records(paths: Iterable[Path], trajectory_id: str | None = None) -> Ite
             for batch in file.iter_batches(batch_size=ROWS_PER_GROUP):
                 if trajectory_id is not None:
                     batch = batch.filter(pc.equal(batch.column("trajectory_id"), trajectory_id))
-                yield from _from_batch(batch)
+                yield from records_of(batch)
 
 
 def read_trajectories(paths: Iterable[Path]) -> list[Trajectory]:
@@ -283,7 +283,8 @@ def _to_row(record: Record) -> dict[str, Any]:
     }
 
 
-def _from_batch(batch: pa.RecordBatch) -> Iterator[Record]:
+def records_of(batch: pa.RecordBatch | pa.Table) -> Iterator[Record]:
+    """The records that rows of a record file hold, all columns of the schema present."""
     tokens = {name: batch.column(name) for name in TOKEN_COLUMNS}
     for index, row in enumerate(batch.drop_columns(list(TOKEN_COLUMNS)).to_pylist()):
         arrays = {name: _array(column[index]) for name, column in tokens.items()}

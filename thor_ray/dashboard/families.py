@@ -7,7 +7,7 @@ from typing import Any
 from thor_ray.dashboard.details import trajectory_object
 from thor_ray.dashboard.index import Snapshot
 from thor_ray.dashboard.query import labelled
-from thor_ray.dashboard.reading import NotRecordedError, one_record, records_of, rows_where
+from thor_ray.dashboard.reading import NotRecordedError, one_record, records_at, rows_where
 from thor_ray.segments import Decoder
 
 
@@ -22,7 +22,7 @@ def group_object(snapshot: Snapshot, uid: str, decode: Decoder | None) -> dict[s
         raise NotRecordedError(f"the run has no group {uid!r}")
     siblings = [
         trajectory_object(record, decode) | {"statuses": row["statuses"]}
-        for record, row in zip(records_of(snapshot, rows), labelled(rows), strict=True)
+        for record, row in zip(records_at(snapshot, rows), labelled(rows), strict=True)
     ]
     first = siblings[0]
     shared = ("group_uid", "group_kind", "group_dropped", "problem_id", "stage", "round", "gold_answer", "parent")
@@ -53,7 +53,7 @@ def tree_object(snapshot: Snapshot, trajectory_id: str, decode: Decoder | None) 
             missing = True
     rows = rows_where(snapshot, "parent_id", record.trajectory.id)
     branches: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for child, row in zip(records_of(snapshot, rows), labelled(rows), strict=True):
+    for child, row in zip(records_at(snapshot, rows), labelled(rows), strict=True):
         branches[child.group_uid].append(trajectory_object(child, decode) | {"statuses": row["statuses"]})
     return {
         "asked": trajectory_id,

@@ -1,8 +1,6 @@
 """Reading single trajectories by their place in a record file."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +10,7 @@ import pyarrow.parquet as pq
 
 from thor_ray.dashboard.index import Snapshot
 from thor_ray.errors import RecordFormatError, UserError
-from thor_ray.record_schema import TOKEN_COLUMNS, trajectory_from_row
-from thor_ray.records import Learned, Record, Stage
-from thor_ray.trajectory import GroupKind
+from thor_ray.records import Record, records_of
 
 
 class NotRecordedError(UserError):
@@ -26,7 +22,7 @@ def rows_where(snapshot: Snapshot, column: str, value: str) -> pa.Table:
     return snapshot.table.filter(pc.equal(snapshot.table[column], value))
 
 
-def records_of(snapshot: Snapshot, rows: pa.Table) -> list[Record]:
+def records_at(snapshot: Snapshot, rows: pa.Table) -> list[Record]:
     """The records of some rows of the index, in their order; each row group is read once.
 
     Raises:
@@ -36,7 +32,7 @@ def records_of(snapshot: Snapshot, rows: pa.Table) -> list[Record]:
     found: dict[tuple[int, int], Record] = {}
     for number in np.unique(files):
         wanted = np.unique(positions[files == number])
-        for position, record in zip(wanted, _records_at(snapshot.files[number].path, wanted), strict=True):
+        for position, record in zip(wanted, _records_in(snapshot.files[number].path, wanted), strict=True):
             found[int(number), int(position)] = record
     return [found[int(number), int(position)] for number, position in zip(files, positions, strict=True)]
 
@@ -51,10 +47,10 @@ def one_record(snapshot: Snapshot, trajectory_id: str) -> Record:
     rows = rows_where(snapshot, "trajectory_id", trajectory_id)
     if not len(rows):
         raise NotRecordedError(f"the run has no trajectory {trajectory_id!r}")
-    return records_of(snapshot, rows.slice(0, 1))[0]
+    return records_at(snapshot, rows.slice(0, 1))[0]
 
 
-def _records_at(path: Path, positions: npt.NDArray[np.int32]) -> list[Record]:
+def _records_in(path: Path, positions: npt.NDArray[np.int32]) -> list[Record]:
     """The records at ascending ``positions`` of a file; row groups without one are not read."""
     try:
         with pq.ParquetFile(path) as file:
@@ -67,30 +63,4 @@ def _records_at(path: Path, positions: npt.NDArray[np.int32]) -> list[Record]:
             ]
     except (FileNotFoundError, pa.ArrowInvalid, IndexError) as error:
         raise RecordFormatError(f"{path.name} cannot be read: {error}", "reload the page") from error
-    return [record for table in tables for record in _records(table)]
-
-
-def _records(table: pa.Table) -> Sequence[Record]:
-    tokens = {name: table[name] for name in TOKEN_COLUMNS}
-    records = []
-    for number, row in enumerate(table.drop_columns(list(TOKEN_COLUMNS)).to_pylist()):
-        arrays = {name: _array(column[number]) for name, column in tokens.items()}
-        records.append(
-            Record(
-                trajectory=trajectory_from_row(row, arrays),
-                group_uid=row["group_uid"],
-                group_kind=GroupKind(row["group_kind"]),
-                group_dropped=row["group_dropped"],
-                stage=Stage(row["stage"]),
-                round=row["round"],
-                texts=tuple(row["texts"]),
-                discarded_texts=tuple(row["discarded_texts"]),
-                gold_answer=row["gold_answer"],
-                learned=Learned(row["advantage"], arrays["proximal_log_probs"], row["excluded"]),
-            )
-        )
-    return records
-
-
-def _array(scalar: Any) -> Any:
-    return None if scalar.values is None else scalar.values.to_numpy(zero_copy_only=False)
+    return [record for table in tables for record in records_of(table)]

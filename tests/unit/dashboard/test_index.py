@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.runs import FAILED, OK, continuation, trajectory, write_run
 from thor_ray.dashboard.index import RunIndex
 from thor_ray.dashboard.query import Order, RolloutQuery, counts, labelled, matching, page
-from thor_ray.dashboard.reading import NotRecordedError, one_record, records_of
+from thor_ray.dashboard.reading import NotRecordedError, one_record, records_at
 from thor_ray.dashboard.search import TextSearch
 from thor_ray.dashboard.statuses import Status, holds
 from thor_ray.records import Stage, read_records, write_groups
@@ -90,11 +90,11 @@ def snapshot(run):
 
 def test_every_record_is_found_at_its_place(run, snapshot):
     stored = list(read_records(run.record_files()))
-    assert [record.trajectory.id for record in records_of(snapshot, snapshot.table)] == [
+    assert [record.trajectory.id for record in records_at(snapshot, snapshot.table)] == [
         record.trajectory.id for record in stored
     ]
     backwards = snapshot.table.take(np.arange(len(stored))[::-1])
-    for record, same in zip(records_of(snapshot, backwards), reversed(stored), strict=True):
+    for record, same in zip(records_at(snapshot, backwards), reversed(stored), strict=True):
         assert record.trajectory.ids == same.trajectory.ids
         assert np.array_equal(record.trajectory.log_probs, same.trajectory.log_probs)
         assert (record.texts, record.learned.advantage) == (same.texts, same.learned.advantage)
