@@ -305,16 +305,18 @@ def test_a_failed_run_is_resumed_after_its_last_finished_stage(ray_cluster, fail
     before = failed_run.state()
     demonstrations = {path: path.stat().st_mtime_ns for path in failed_run.record_files(Stage.TIRGEN)}
     learnt = failed_run.metrics(Stage.COLD_START)
-    begun_with: list[Path] = []
+    begun_with: list[tuple[Path, int]] = []
 
-    def watched(recipe: Recipe, model: Path, *, learners: bool = True) -> Any:
-        begun_with.append(model)
-        return started_workers(recipe, model, learners=learners)
+    def watched(recipe: Recipe, model: Path, *, learners: bool = True, version: int = 0) -> Any:
+        begun_with.append((model, version))
+        return started_workers(recipe, model, learners=learners, version=version)
 
     monkeypatch.setattr(pipeline, "started_workers", watched)
     with RunLog.resume(failed_run.path, plan.recipe) as log, quiet() as progress:
         run_plan(plan, log, progress)
-    assert begun_with == [failed_run.checkpoints / "cold_start"]
+    version = before.stages[Stage.COLD_START].result["weight_version"]
+    assert version > 0
+    assert begun_with == [(failed_run.checkpoints / "cold_start", version)]
     state = failed_run.state()
     assert (state.status, state.attempt, state.error) == (RunStatus.FINISHED, 2, "")
     assert state.finished_stages == list(STAGES)
