@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,10 @@ from thor_ray.config import LearnerConfig, ObjectiveConfig, OptimizerConfig
 from thor_ray.objectives import PolicyStatistics, denominators
 from thor_ray.trajectory import GroupKind
 from thor_ray.weights import BUCKET_BYTES
+
+COLLECTIVE_SHARE: Final = 0.6
+"""Of a call's time limit, after which a collective operation gives up on a missing rank. Less than all of it: ranks reach
+the operation some time after the call began, and those that give up have to be heard before all of them count as hung."""
 
 
 class LearnerGroup:
@@ -92,8 +96,7 @@ class LearnerGroup:
             ]
             endpoint = self._workers[0].endpoint.remote()
             address, port = wait_all([endpoint], "learner rank", START_TIMEOUT_SECONDS)[0]
-            # Shorter than that of a call: then the others notice who hangs, and say so, before they count as hung.
-            collective_timeout = 0.8 * config.timeout_seconds
+            collective_timeout = COLLECTIVE_SHARE * config.timeout_seconds
             setups = [
                 worker.setup.remote(Rendezvous(rank, config.ranks, address, port), spec, collective_timeout)
                 for rank, worker in enumerate(self._workers)
