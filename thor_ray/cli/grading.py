@@ -2,15 +2,12 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import Annotated, BinaryIO
 
 import typer
 
 from thor_ray.errors import UserError
 from thor_ray.grading.cases import PredictionKind
-
-if TYPE_CHECKING:
-    pass
 
 Workers = Annotated[int, typer.Option(min=1, help="Comparisons by algebra at a time, each in a process of its own.")]
 

@@ -81,6 +81,7 @@ class WorkerProcess:
         childs_end.close()
         self._is_ready = False
         self._served = 0
+        self._ending = threading.Lock()
 
     @property
     def pid(self) -> int:
@@ -160,17 +161,19 @@ class WorkerProcess:
         return response
 
     def kill(self) -> None:
-        """Ends the process at once and reaps it. May be called twice."""
-        self._process.kill()
-        self._process.wait()
-        self._connection.close()
+        """Ends the process at once and reaps it. May be called twice, and by any thread."""
+        # The owner gives up on a worker at the very time when the pool closes: one of them would close the other's pipe.
+        with self._ending:
+            self._process.kill()
+            self._process.wait()
+            self._connection.close()
 
     def _receive(self, deadline: float) -> dict[str, Any]:
-        if not self._connection.poll(max(0.0, deadline - time.monotonic())):
-            raise AlgebraTimeoutError("deadline passed")
         try:
+            if not self._connection.poll(max(0.0, deadline - time.monotonic())):
+                raise AlgebraTimeoutError("deadline passed")
             message: dict[str, Any] = json.loads(self._connection.recv_bytes())
-        except (EOFError, ConnectionError) as error:
+        except (EOFError, OSError) as error:
             self._process.kill()
             raise WorkerDiedError(f"worker process ended with code {self._process.wait()}") from error
         return message

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -183,6 +184,19 @@ def test_closing_leaves_no_process() -> None:
     with pytest.raises(RuntimeError):
         pool.grade_answer(r"\sqrt{27}", SQUARE_ROOT)
     pool.close()
+
+
+def test_two_threads_may_end_a_worker_at_once() -> None:
+    """The thread that gives up on it, and the one that closes the pool."""
+
+    def end(worker: WorkerProcess) -> None:
+        together.wait()
+        worker.kill()
+
+    together = threading.Barrier(4)
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(25):
+            list(threads.map(end, [WorkerProcess()] * 4))
 
 
 def test_workers_die_with_an_owner_that_is_killed_even_at_work() -> None:
