@@ -1,31 +1,14 @@
 """`thor code check` as a person uses it: a process of its own, files in, files out."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.code_problems import GREETING, HALVES, livecodebench_row
+from tests.support.commands import thor
 
-THOR = [sys.executable, "-m", "thor_ray.cli"]
 SMALL = ("--workers", "1", "--memory", "256")
-
-
-def thor(place: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1"}
-    environment.pop("THOR_DATA", None)
-    return subprocess.run(
-        [*THOR, "code", "check", *arguments],
-        cwd=place,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def write_lines(path: Path, *records: object) -> str:
@@ -43,7 +26,7 @@ def tasks(tmp_path: Path) -> str:
 
 
 def test_the_benchmarks_own_solutions_pass(tmp_path, tasks) -> None:
-    done = thor(tmp_path, tasks, *SMALL, "--output", "verdicts.jsonl")
+    done = thor(tmp_path, "code", "check", tasks, *SMALL, "--output", "verdicts.jsonl")
     assert done.returncode == 0, done.stderr
     assert "tasks.jsonl, canonical: 2 programs in" in done.stdout
     assert "2 passed" in done.stdout
@@ -56,7 +39,7 @@ def test_the_benchmarks_own_solutions_pass(tmp_path, tasks) -> None:
 
 def test_a_wrong_solution_of_a_benchmarks_own_is_a_failure(tmp_path) -> None:
     tasks = write_lines(tmp_path / "tasks.jsonl", GREETING | {"canonical_solution": "def greet(name): return 1 // 0"})
-    done = thor(tmp_path, tasks, *SMALL)
+    done = thor(tmp_path, "code", "check", tasks, *SMALL)
     assert done.returncode == 2
     assert "the reference solution of Mbpp/901 fails at base test 0: ZeroDivisionError" in done.stderr
 
@@ -67,7 +50,9 @@ def test_mutants_are_caught_and_survivors_are_named(tmp_path, tasks) -> None:
         "canonical_solution": "\ndef greet(name):\n    limit = 99\n    return 'hello ' + name[:]\n",
     }
     tasks = write_lines(tmp_path / "tasks.jsonl", HALVES, equivalent)
-    caught = thor(tmp_path, tasks, *SMALL, "--solutions", "mutated", "--limit", "1", "-o", "verdicts.jsonl")
+    caught = thor(
+        tmp_path, "code", "check", tasks, *SMALL, "--solutions", "mutated", "--limit", "1", "-o", "verdicts.jsonl"
+    )
     assert caught.returncode == 0, caught.stderr
     assert "mutants caught: 1 of 1" in caught.stdout
     (line,) = read_lines(tmp_path / "verdicts.jsonl")
@@ -77,7 +62,9 @@ def test_mutants_are_caught_and_survivors_are_named(tmp_path, tasks) -> None:
         done
         for seed in range(10)
         if "Mbpp/902 line"
-        in (done := thor(tmp_path, tasks, *SMALL, "--solutions", "mutated", "--seed", str(seed))).stdout
+        in (
+            done := thor(tmp_path, "code", "check", tasks, *SMALL, "--solutions", "mutated", "--seed", str(seed))
+        ).stdout
     )
     assert "mutants caught: 1 of 2" in surviving.stdout
     assert "Mbpp/902 line 6: 99 -> 100" in surviving.stdout
@@ -91,7 +78,7 @@ def test_responses_of_a_model_are_scored(tmp_path, tasks) -> None:
         {"id": "HumanEval/900", "response": "I do not know."},
         {"id": "Mbpp/901", "response": "```python\ndef greet(name): return 'hello ' + name\n```"},
     )
-    done = thor(tmp_path, tasks, *SMALL, "--solutions", responses)
+    done = thor(tmp_path, "code", "check", tasks, *SMALL, "--solutions", responses)
     assert done.returncode == 0, done.stderr
     assert "3 programs in" in done.stdout
     assert "1 no_code, 1 passed, 1 wrong_output" in done.stdout
@@ -106,10 +93,10 @@ def test_livecodebench_is_checked_from_a_local_copy(tmp_path) -> None:
         {"id": "sums_stdin", "solution": "print(sum(map(float, input().split())))"},
         {"id": "sums_functional", "solution": "class Solution:\n    def total(self, n, m): return sum(n)"},
     )
-    done = thor(tmp_path, tasks, *SMALL, "--solutions", responses)
+    done = thor(tmp_path, "code", "check", tasks, *SMALL, "--solutions", responses)
     assert done.returncode == 0, done.stderr
     assert "1 passed, 1 wrong_output" in done.stdout
-    own = thor(tmp_path, tasks, *SMALL)
+    own = thor(tmp_path, "code", "check", tasks, *SMALL)
     assert own.returncode == 2
     assert "no solution of its own" in own.stderr
 
@@ -126,7 +113,7 @@ def test_livecodebench_is_checked_from_a_local_copy(tmp_path) -> None:
     ],
 )
 def test_bad_input_is_refused_before_anything_runs(tmp_path, tasks, arguments, message) -> None:
-    done = thor(tmp_path, *arguments)
+    done = thor(tmp_path, "code", "check", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,22 +1,16 @@
 """The page in a real browser: what a person clicks, types and sees, while a run goes on and after it ended."""
 
 import time
-import warnings
-from pathlib import Path
 
 import pytest
 
+from tests.support.browser import CHROMIUM, FLAGS, needs_chromium
 from tests.support.dashboards import dashboard
 from tests.support.runs import FAILED, evaluation, trajectory, write_rl_round, write_run
 from thor_ray.records import Stage
 from thor_ray.run_directory import RunDirectory
 from thor_ray.runlog import RunLog
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
 WIDTHS = ((1280, 900), (390, 844))
 VIEWS = (
     "overview",
@@ -28,13 +22,9 @@ VIEWS = (
     "compare",
 )
 
-if not CHROMIUM.exists():
-    warnings.warn(
-        f"{CHROMIUM} is not installed: THE DASHBOARD'S PAGE IS NOT TESTED (apt-get install chromium)", stacklevel=1
-    )
-    pytest.skip(f"no {CHROMIUM}: the page is not tested", allow_module_level=True)
+pytestmark = needs_chromium
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: the page is not tested")
+sync_api = pytest.importorskip("playwright.sync_api", reason="NOT CHECKED: playwright is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +42,7 @@ def address(runs):
 @pytest.fixture(scope="module")
 def browser():
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS.split())
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
 

@@ -1,26 +1,17 @@
 """`thor grade` and `thor audit-golds` as a person uses them: processes of their own, files in, files out."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-THOR = [sys.executable, "-m", "thor_ray.cli"]
+from tests.support.commands import THOR, thor
 
 HANGING = {"gold": r"\zeta(\frac{7}{3})", "prediction": r"\zeta(\frac{7}{3}) + 10^{-1400}", "kind": "answer"}
-
-
-def thor(place: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1"}
-    return subprocess.run(
-        [*THOR, *arguments], cwd=place, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
 
 
 def write_lines(path: Path, lines: list[Any]) -> None:

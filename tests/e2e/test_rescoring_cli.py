@@ -1,10 +1,8 @@
 """``thor eval score`` and ``thor eval judge`` as a person uses them, with a real server and a real classifier."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,20 +10,15 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForSequenceClassification
 
+from tests.support import commands
 from tests.support.model_server import RunningServer, running_server
 from tests.support.runs import TOKENIZER, write_run
 from thor_ray.evaluation.figures import EvaluationReport
 from thor_ray.evaluation.store import read_samples
 
-THOR = [sys.executable, "-m", "thor_ray.cli"]
 EVALUATION = "smoke:evaluate_rl"
 
-
-def thor(place: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1"}
-    return subprocess.run(
-        [*THOR, *arguments], cwd=place, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+thor = partial(commands.thor, columns=160)
 
 
 @pytest.fixture

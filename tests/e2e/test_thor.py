@@ -1,21 +1,15 @@
 """The command as a person uses it: a process of its own, its report in a real browser."""
 
 import json
-import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.browser import browse, needs_chromium, width_in_frame
+from tests.support.commands import THOR, thor
 from tests.support.model_server import running_server
 from tests.support.runs import write_run
-
-THOR = [sys.executable, "-m", "thor_ray.cli"]
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
 
 
 @pytest.fixture(scope="module")
@@ -29,47 +23,19 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def thor(place: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1"}
-    return subprocess.run(
-        [*THOR, *arguments], cwd=place, env=environment, capture_output=True, text=True, timeout=240, check=False
-    )
-
-
-def browse(page: Path, profile: Path, *options: str) -> str:
-    """Opens a page in a headless browser, with every outside name unresolvable."""
-    assert CHROMIUM is not None
-    flags = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-        "--disable-component-update --disable-sync --hide-scrollbars"
-    ).split()
-    command = [CHROMIUM, *flags, "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}", *options]
-    done = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
-    return done.stdout
-
-
+@needs_chromium
 def test_the_report_opens_in_a_browser(work, tmp_path):
-    if CHROMIUM is None:
-        pytest.skip("NOT CHECKED: no Chromium here (apt-get install chromium), so nobody saw the report in a browser")
     dom = browse(work / "runs/smoke/report.html", tmp_path / "profile", "--dump-dom")
     assert dom.count("<svg") == 3
     assert "RL + correction" in dom
     assert dom.count("<details") == 11
 
 
+@needs_chromium
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_page_is_never_wider_than_the_screen(work, tmp_path, width):
-    """Only the table may scroll, and inside its own frame. Script of the test page measures, the report has none."""
-    if CHROMIUM is None:
-        pytest.skip("NOT CHECKED: no Chromium here (apt-get install chromium), so nobody measured the report")
-    frame = work / "runs/smoke/frame.html"
-    frame.write_text(
-        f'<iframe src="report.html" style="width:{width}px;height:900px;border:0" onload="'
-        "const page = this.contentDocument.documentElement;"
-        "document.title = page.scrollWidth + ' of ' + page.clientWidth\"></iframe>"
-    )
-    dom = browse(frame, tmp_path / "profile", "--allow-file-access-from-files", "--window-size=1400,1000", "--dump-dom")
-    assert f"<title>{width} of {width}</title>" in dom
+    """Only the table may scroll, and inside its own frame."""
+    assert width_in_frame(work / "runs/smoke/report.html", width, tmp_path / "profile") == f"{width} of {width}"
 
 
 def test_a_pipe_that_closes_early_is_no_error(work):

@@ -2,13 +2,13 @@
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.support.pages import Page
 from tests.support.runs import GOLD, TOKENIZER, evaluation, trajectory, write_run
 from thor_ray.charts import Series, interval_chart, line_chart, nice_ceiling
 from thor_ray.config import Recipe
@@ -23,33 +23,6 @@ STAGE_KEYS = {"pass_at_1", "pass_at_1_interval", "code_ratio", "code_pass_rate",
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     return RunDirectory(write_run(tmp_path_factory.mktemp("runs") / "smoke"))
-
-
-class Page(HTMLParser):
-    """Collects what a page refers to, its tags, and its text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.references: list[str] = []
-        self.tags: list[str] = []
-        self.open: list[str] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        if tag not in ("meta", "link", "br"):
-            self.open.append(tag)
-        self.references += [value or "" for name, value in attributes if name in ("src", "href", "action", "srcset")]
-
-    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 def test_the_report_has_its_shape_and_the_figures_of_the_records(run):

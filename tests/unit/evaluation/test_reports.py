@@ -2,12 +2,12 @@
 
 import dataclasses
 import re
-from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
 
 from tests.support.evaluations import ABOUT, full_samples, sample, samples
+from tests.support.pages import Page
 from thor_ray.charts import difference_chart, stacked_chart
 from thor_ray.config import RepairStrategy
 from thor_ray.evaluation.analysis import evaluation_report
@@ -21,33 +21,6 @@ from thor_ray.evaluation.writers import write_comparison, write_evaluation
 from thor_ray.grading import GradeStatus
 
 ACCEPTED = JudgeVerdict(judge="qwen", status=GradeStatus.CORRECT)
-
-
-class Page(HTMLParser):
-    """Collects what a page refers to, its tags, and its text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.references: list[str] = []
-        self.tags: list[str] = []
-        self.open: list[str] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        if tag not in ("meta", "link", "br"):
-            self.open.append(tag)
-        self.references += [value or "" for name, value in attributes if name in ("src", "href", "action", "srcset")]
-
-    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 @pytest.fixture(scope="module")
