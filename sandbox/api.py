@@ -15,7 +15,7 @@ from sandbox.limits import Limits
 from sandbox.memory import default_budget
 from sandbox.own_kernel import VARIABLE, contradiction, declared, read_marks
 from sandbox.request import Request
-from sandbox.result import Isolation, Level, Result
+from sandbox.result import Isolation, Level, Result, check_levels
 from sandbox.sessions.conversation import Conversation
 from sandbox.sessions.options import SessionOptions
 from sandbox.sessions.places import BUDGET_PART
@@ -82,22 +82,16 @@ class Sandbox:
     ) -> None:
         if workers is None:
             workers = len(os.sched_getaffinity(0))
-        for name, number, least in (
-            ("workers", workers, 1),
-            ("children_per_worker", children_per_worker, 1),
-            ("spare_children", spare_children, 0),
-            ("max_sessions", max_sessions, 0),
-            ("children_per_life", children_per_life, 1),
-        ):
-            if number < least:
-                raise ValueError(f"{name} is {number!r}; it must be at least {least}")
-        for name, level in (("min_level", min_level), ("max_level", max_level)):
-            if level not in tuple(Level):
-                raise ValueError(
-                    f"{name} is {level!r}; it must be one of {', '.join(str(int(each)) for each in Level)}"
-                )
-        if min_level > max_level:
-            raise ValueError(f"min_level is {min_level:d}, above max_level, which is {max_level:d}")
+        _check_counts(
+            {
+                "workers": (workers, 1),
+                "children_per_worker": (children_per_worker, 1),
+                "spare_children": (spare_children, 0),
+                "max_sessions": (max_sessions, 0),
+                "children_per_life": (children_per_life, 1),
+            }
+        )
+        check_levels(min_level, max_level)
         self.limits = limits or Limits()
         if memory_budget is None:
             memory_budget = default_budget()
@@ -378,6 +372,13 @@ class Sandbox:
                 job.deliver(refusal)
         supervisor.submit(accepted)
         return supervisor
+
+
+def _check_counts(counts: Mapping[str, tuple[int, int]]) -> None:
+    """Refuses numbers below their least; by name, the number and the least."""
+    for name, (number, least) in counts.items():
+        if number < least:
+            raise ValueError(f"{name} is {number!r}; it must be at least {least}")
 
 
 def _finished(running: dict[Future[Result], tuple[int, Job]]) -> Iterator[tuple[int, Result]]:

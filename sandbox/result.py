@@ -62,6 +62,19 @@ class Level(IntEnum):
     """Level 2 or 3 in a pod with a kernel of its own (gVisor, a virtual machine), as its operator declares."""
 
 
+def check_levels(min_level: int, max_level: int) -> None:
+    """Refuses a range of levels that is none.
+
+    Raises:
+        ValueError: one of them is no level, or the least is above the greatest.
+    """
+    for name, level in (("min_level", min_level), ("max_level", max_level)):
+        if level not in tuple(Level):
+            raise ValueError(f"{name} is {level!r}; it must be one of {', '.join(str(int(each)) for each in Level)}")
+    if min_level > max_level:
+        raise ValueError(f"min_level is {min_level:d}, above max_level, which is {max_level:d}")
+
+
 @dataclass(frozen=True, slots=True)
 class Isolation:
     """The confinement that a program really ran under, as probed live in the process that runs it.

@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 import sandbox
 from actors.codec import TokenizerCodec
+from tests.support.playing import Player
 from thor_ray.tiny.tokenizer import train_tokenizer
 
 END = "<|endoftext|>"
@@ -50,3 +51,8 @@ def box() -> Iterator[sandbox.Sandbox]:
     """A real sandbox, small and quick to start."""
     with sandbox.Sandbox(workers=1, preload=()) as opened:
         yield opened
+
+
+@pytest.fixture
+def player(codec: TokenizerCodec, end_id: int) -> Player:
+    return Player(codec, end_id)
