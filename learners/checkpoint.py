@@ -33,9 +33,6 @@ PARTIAL_SUFFIX: Final = ".partial"
 
 ENGINE_TAG: Final = "engine"
 
-RESHARDABLE: Final = (1, 2)
-"""ZeRO stages whose checkpoints can be dealt to another number of ranks."""
-
 
 class CheckpointError(UserError):
     """A checkpoint that cannot be used here."""
@@ -119,33 +116,30 @@ def save(engine: Any, path: Path, state: CheckpointState) -> None:
 
 
 def load(engine: Any, path: Path) -> CheckpointState:
-    """Reads a checkpoint into an engine of the same shape. All ranks call it together, after ``verify``.
+    """Reads a checkpoint that any number of ranks wrote at the engine's ZeRO stage. All ranks call it, after ``verify``.
+
+    Without ZeRO every rank reads the same file. With it, shards of another number of ranks are dealt anew by way of one
+    of DeepSpeed's universal checkpoints, which hold weights and moments of each parameter whole; it lies beside ``path``
+    meanwhile. Random states beyond those of the ranks that wrote the checkpoint begin anew.
 
     Raises:
-        CheckpointError: DeepSpeed cannot make sense of it.
+        CheckpointError: DeepSpeed cannot make sense of it, or cannot turn it into a universal one.
     """
-    loaded, _ = engine.load_checkpoint(str(path), tag=ENGINE_TAG)
-    if loaded is None:
-        raise CheckpointError(f"{path} is incomplete: DeepSpeed finds no shards in it")
-    random_file = path / _random_file(torch.distributed.get_rank())
-    if random_file.is_file():  # There are as many as ranks that wrote it.
+    state = read_state(path)
+    rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    if engine.zero_optimization() and state.ranks != ranks:
+        _load_shards_of_others(engine, path, path.with_name(path.name + ".universal"))
+    else:
+        loaded, _ = engine.load_checkpoint(str(path), tag=ENGINE_TAG)
+        if loaded is None:
+            raise CheckpointError(f"{path} is incomplete: DeepSpeed finds no shards in it")
+    random_file = path / _random_file(rank)
+    if random_file.is_file():
         _restore_random_states(torch.load(random_file, weights_only=True))
-    return read_state(path)
+    return state
 
 
-def load_resharded(engine: Any, path: Path, scratch: Path) -> CheckpointState:
-    """Reads a checkpoint that another number of ranks wrote, at the same ZeRO stage, 1 or 2. All ranks call it together.
-
-    By way of DeepSpeed's universal checkpoints, which hold each parameter's weights and moments whole.
-
-    Args:
-        engine: The engine.
-        path: The checkpoint.
-        scratch: Where the universal one is written; removed again.
-
-    Raises:
-        CheckpointError: DeepSpeed cannot turn the checkpoint into a universal one.
-    """
+def _load_shards_of_others(engine: Any, path: Path, scratch: Path) -> None:
     leading = torch.distributed.get_rank() == 0
     failure = [_convert(path / ENGINE_TAG, scratch / ENGINE_TAG) if leading else ""]
     torch.distributed.broadcast_object_list(failure, src=0)
@@ -155,12 +149,23 @@ def load_resharded(engine: Any, path: Path, scratch: Path) -> CheckpointState:
     configuration.load_universal_checkpoint = True
     try:
         engine.load_checkpoint(str(scratch), tag=ENGINE_TAG)
+        _separate_step_counts(engine.optimizer.optimizer)
     finally:
         configuration.load_universal_checkpoint = False
         torch.distributed.barrier()
         if leading:
             shutil.rmtree(scratch, ignore_errors=True)
-    return read_state(path)
+
+
+def _separate_step_counts(optimizer: torch.optim.Optimizer) -> None:
+    """Gives each parameter a step count of its own.
+
+    DeepSpeed's ZeRO-3 loads one tensor for all of them. Where a model is so large that it is stepped in several
+    sub-groups, each of them would count its step on that tensor, and the bias correction of all would be wrong.
+    """
+    for moments in optimizer.state.values():
+        if torch.is_tensor(moments.get("step")):
+            moments["step"] = moments["step"].clone()
 
 
 def _convert(shards: Path, universal: Path) -> str:
@@ -212,13 +217,15 @@ def verify(path: Path) -> CheckpointState:
     return state
 
 
-def refuse_misfit(path: Path, state: CheckpointState, here: CheckpointState) -> None:
+def refuse_misfit(path: Path, state: CheckpointState, here: CheckpointState, *, same_ranks: bool = False) -> None:
     """Refuses what cannot be loaded here, or would go on with something else than it stopped.
 
     Args:
         path: The checkpoint.
         state: What it says of itself.
         here: What one that is written here would say.
+        same_ranks: Its shards cannot be dealt to another number of ranks: DeepSpeed does not convert an optimizer that
+            is offloaded to NVMe.
 
     Raises:
         CheckpointError: says what does not fit.
@@ -228,11 +235,10 @@ def refuse_misfit(path: Path, state: CheckpointState, here: CheckpointState) -> 
             f"{path} belongs to another policy: its parameters have other names or shapes than the one given here",
             "give the policy.model that the checkpoint was trained from",
         )
-    must_match = here.zero_stage not in RESHARDABLE
     for name, stored, wanted in (
         ("policy.dtype", state.dtype, here.dtype),
         ("learner.zero_stage", state.zero_stage, here.zero_stage),
-        ("learner.ranks", state.ranks, here.ranks if must_match else state.ranks),
+        ("learner.ranks", state.ranks, here.ranks if same_ranks else state.ranks),
     ):
         if stored != wanted:
             raise CheckpointError(

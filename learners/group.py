@@ -282,13 +282,12 @@ class LearnerGroup:
             The ``progress`` that it was saved with.
 
         Raises:
-            CheckpointError: it is missing, damaged, of another policy, of other settings, or was written by a group
-                of another shape.
+            CheckpointError: it is missing, damaged, of another policy, dtype or ZeRO stage, of other settings, or, with
+                an optimizer on NVMe, of another number of ranks.
         """
         state = verify(path)
-        refuse_misfit(path, state, self._state({}))
-        resharded = state.ranks != self.config.ranks
-        self._collect([worker.load.remote(path.resolve(), resharded) for worker in self._workers])
+        refuse_misfit(path, state, self._state({}), same_ranks=self.config.offload.optimizer == "nvme")
+        self._collect([worker.load.remote(path.resolve()) for worker in self._workers])
         self._version, self._updates = state.version, state.updates
         self._trained_groups = dict.fromkeys(state.trained_groups)
         return state.progress

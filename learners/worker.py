@@ -266,25 +266,16 @@ class LearnerWorker:
         return None
 
     def save(self, path: Path, state: "CheckpointState") -> None:
-        """Writes a checkpoint that a group of the same shape can go on from."""
+        """Writes a checkpoint that a group of the same ZeRO stage can go on from."""
         from learners import checkpoint
 
         checkpoint.save(self._ready_engine(), path, state)
 
-    def load(self, path: Path, resharded: bool = False) -> "CheckpointState":
-        """Reads weights, optimizer, schedule position and random states.
-
-        Args:
-            path: The checkpoint.
-            resharded: Another number of ranks wrote it; then random states begin anew.
-        """
+    def load(self, path: Path) -> "CheckpointState":
+        """Reads weights, optimizer, schedule position and random states, whatever number of ranks wrote them."""
         from learners import checkpoint
 
-        engine = self._ready_engine()
-        if resharded:
-            state = checkpoint.load_resharded(engine, path, path.with_name(path.name + ".universal"))
-        else:
-            state = checkpoint.load(engine, path)
+        state = checkpoint.load(self._ready_engine(), path)
         self._update = state.updates
         return state
 
