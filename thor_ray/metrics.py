@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from thor_ray.metrics_registry import EXECUTIONS, GRADES
 from thor_ray.trajectory import ExecutionStatus, FinishReason, Group, GroupKind, Trajectory
 
 NORMAL_97_5: Final = 1.959963984540054
@@ -210,23 +211,26 @@ def round_metrics(groups: Sequence[Group], seconds: float) -> dict[str, float | 
         seconds: Wall time that sampling took.
 
     Returns:
-        ``reward`` (mean of episodes that have one), ``correct``, ``code_ratio``, ``failing_share`` (of executed
-        blocks), ``tokens`` (mean sampled tokens of an episode), ``step_reward`` (mean of step continuations),
-        ``episodes``, ``steps`` (trajectories), ``infra_errors``, ``tokens_per_second`` (all sampled tokens),
-        ``cached_share`` and ``step_cached_share`` (of the prompt tokens of requests for episodes and continuations),
-        ``finish/<reason>`` (share of episodes), ``dropped/<reason>`` (groups). Undefined figures are ``None``.
+        By the names of ``metrics_registry.Scope.ROUND``, which says what each means; undefined figures are ``None``.
     """
+    # That module loads torch, which those who only read reports have no use for.
+    from thor_ray.selection import has_void_turn
+
     episodes = [t for group in groups if group.kind is GroupKind.EPISODE for t in group.trajectories]
     steps = [t for group in groups if group.kind is GroupKind.STEP for t in group.trajectories]
     code = code_statistics(episodes)
     generated = sum(trajectory.cost.generated_tokens for trajectory in (*episodes, *steps))
     finish = _count(str(trajectory.finish) for trajectory in episodes)
+    grades = Counter(trajectory.grade_status for trajectory in episodes if trajectory.grade_status is not None)
+    executions = Counter(str(step.result.status) for trajectory in episodes for step in trajectory.own_steps)
     dropped = _count(group.dropped for group in groups if group.dropped is not None)
     return {
         "reward": _mean([t.reward for t in episodes if t.reward is not None]),
         "correct": _mean([float(t.grade_status == CORRECT) for t in episodes if is_judged(t)]),
         "code_ratio": code.code_ratio,
+        "calls": code.calls / len(episodes) if episodes else None,
         "failing_share": code.failing_share,
+        "void_turns": _mean([float(has_void_turn(t)) for t in episodes]),
         "tokens": _mean([float(t.cost.kept_tokens) for t in episodes]),
         "step_reward": _mean([t.reward for t in steps if t.reward is not None]),
         "episodes": len(episodes),
@@ -235,7 +239,13 @@ def round_metrics(groups: Sequence[Group], seconds: float) -> dict[str, float | 
         "tokens_per_second": generated / seconds if seconds > 0 else None,
         "cached_share": cached_share(episodes),
         "step_cached_share": cached_share(steps),
+        "seconds/engine": _mean([t.cost.llm_seconds for t in episodes]),
+        "seconds/programs": _mean([t.cost.tool_seconds for t in episodes]),
+        "seconds/queue": _mean([t.cost.queue_seconds for t in episodes]),
+        "seconds/grading": _mean([t.cost.grade_seconds for t in episodes]),
         **{f"finish/{reason}": count / len(episodes) for reason, count in finish.items()},
+        **{f"grade/{status}": grades[status] / grades.total() if grades else None for status in GRADES},
+        **{f"code/{status}": executions[status] / code.calls if code.calls else None for status in EXECUTIONS},
         **{f"dropped/{reason}": count for reason, count in dropped.items()},
     }
 

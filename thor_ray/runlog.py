@@ -35,8 +35,8 @@ from thor_ray.run_directory import WEIGHTS_GAP, WEIGHTS_VERIFIED, WEIGHTS_VERSIO
 from thor_ray.run_lock import RunLock
 from thor_ray.run_state import Owner, RunState, RunStatus, timestamp
 from thor_ray.segments import Decoder
+from thor_ray.tracking import Sink, open_sinks
 from thor_ray.trajectory import Group
-from thor_ray.wandb_sink import WandbSink, wandb_wanted
 
 MINIMUM_FREE_MEBIBYTES: Final = 256
 
@@ -56,7 +56,7 @@ class RunLog(RunDirectory):
             folder.mkdir(exist_ok=True)
         remove_abandoned(path)
         _drop_torn_line(self.metrics_file)
-        self._sink: WandbSink | None = None
+        self._sinks: list[Sink] = []
         self._decoder: Decoder | None = None
         self._save(state)
         self._metrics = os.open(self.metrics_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
@@ -117,11 +117,7 @@ class RunLog(RunDirectory):
             raise
 
     def __enter__(self) -> Self:
-        if wandb_wanted():
-            recipe = self.recipe().model_dump(mode="json")
-            # The start time tells runs of the same name apart and stays the same when the run is resumed.
-            run_id = f"{self.name}-{self._state.started}".translate(str.maketrans(":.+", "---"))
-            self._sink = WandbSink(self.name, self.path, recipe, run_id)
+        self._sinks += open_sinks(self)
         return self
 
     def __exit__(
@@ -132,12 +128,16 @@ class RunLog(RunDirectory):
         else:
             status = RunStatus.INTERRUPTED if issubclass(kind, KeyboardInterrupt) else RunStatus.FAILED
         try:
-            if self._sink is not None:
-                self._sink.close(0 if kind is None else 1)
+            for sink in self._sinks:
+                sink.close(succeeded=kind is None)
             self._save(self._state.ended(status, _now(), "" if error is None else f"{type(error).__name__}: {error}"))
         finally:
             os.close(self._metrics)
             self._lock.release()
+
+    def attach(self, sink: Sink) -> None:
+        """Lets ``sink`` have whatever is recorded from here on; it is closed with the run."""
+        self._sinks.append(sink)
 
     def finished(self, stage: str) -> bool:
         """Whether ``stage`` need not be done again."""
@@ -181,15 +181,14 @@ class RunLog(RunDirectory):
         Raises:
             DiskFullError: no room.
         """
-        plain = _plain(metrics)
-        line = MetricsLine(timestamp(_now()), self._state.attempt, stage, round_index, plain)
+        line = MetricsLine(timestamp(_now()), self._state.attempt, stage, round_index, _plain(metrics))
         data = json.dumps(asdict(line), allow_nan=False).encode() + b"\n"
         with naming_full_disks(self.metrics_file):
             # One write a line: a reader, or a kill, finds whole lines.
             if os.write(self._metrics, data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        if self._sink is not None:
-            self._sink.log(stage, round_index, plain)
+        for sink in self._sinks:
+            sink.log(line)
 
     def record_publication(
         self, stage: str, round_index: int | None, version: int, verified: bool, logprob_gap: float
@@ -231,6 +230,8 @@ class RunLog(RunDirectory):
             gold_answers=gold_answers,
             learned=learned,
         )
+        for sink in self._sinks:
+            sink.log_rollouts(stage, round_index, path)
         return path
 
     def keep_tokenizer(self, model: Path) -> None:

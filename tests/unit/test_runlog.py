@@ -287,36 +287,6 @@ def test_the_state_survives_json():
         state.stage_finished("c", 1, {}, NOW)
 
 
-def test_wandb_is_offline_when_told_so_and_absent_otherwise(path, monkeypatch):
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    with RunLog.create(path, RECIPE, "smoke") as run:
-        run.record_metrics("rl", 0, {"reward": 0.5})
-        assert run._sink is None
-    assert not (path / "wandb").exists()
-
-
-@pytest.mark.slow
-def test_wandb_writes_into_the_run_directory_when_offline(path):
-    script = f"""
-from pathlib import Path
-from thor_ray.config import Recipe
-from thor_ray.runlog import RunLog
-with RunLog.create(Path({str(path)!r}), Recipe(), "smoke") as run:
-    run.record_metrics("rl", 0, {{"reward": 0.5, "gap": None}})
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, "WANDB_MODE": "offline"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert list(path.glob("wandb/offline-run-*/*.wandb"))
-
-
 @pytest.mark.slow
 def test_progress_is_whole_whenever_the_writer_is_killed(path):
     script = f"""

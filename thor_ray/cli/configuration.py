@@ -76,6 +76,30 @@ def prompts(
     typer.echo(json.dumps(shown, indent=2, ensure_ascii=False) if as_json else "\n".join(lines))
 
 
+@app.command()
+def metrics(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As docs/metrics.md.")] = False,
+    grafana: Annotated[bool, typer.Option("--grafana", help="As a board for Grafana.")] = False,
+) -> None:
+    """Print every figure that a run records: name, unit and meaning."""
+    from thor_ray.metrics_table import grafana_board, registry_markdown, registry_objects
+
+    if as_json + markdown + grafana > 1:
+        raise typer.BadParameter("choose one of them", param_hint="'--json', '--markdown', '--grafana'")
+    if markdown:
+        typer.echo(registry_markdown(), nl=False)
+    elif as_json or grafana:
+        typer.echo(json.dumps(grafana_board() if grafana else registry_objects(), indent=2, ensure_ascii=False))
+    else:
+        scope = None
+        for each in registry_objects():
+            if each["scope"] != scope:
+                scope = each["scope"]
+                typer.echo(f"--- {scope}")
+            typer.echo(f"{', '.join(each['names'])}  ({each['unit']})\n    {each['meaning']}")
+
+
 def _template_lines(template: dict[str, Any], question: str) -> list[str]:
     """A template's words, in which the model's own chat template is not yet to be seen."""
     where = " [a user's message; --model shows the chat template around it]" if template["chat"] else ""

@@ -210,12 +210,16 @@ def resolve(launch: Launch) -> "tuple[Recipe, Path]":
     Raises:
         RecipeError: the recipe is none.
         RunNotFoundError: there is nothing to resume, or it belongs to another verb.
+        PreflightError: a package is missing that the recipe's tracking needs.
     """
     from thor_ray.config import load_recipe
+    from thor_ray.preflight import require
     from thor_ray.run_directory import RUNS, RunDirectory
+    from thor_ray.tracking import sink_faults
 
     named = [] if launch.name is None else [f"name={json.dumps(launch.name)}"]
     recipe = load_recipe(launch.recipe, [*launch.overrides, *named])
+    require(sink_faults(recipe.tracking))
     path = launch.run_dir or RUNS / recipe.name
     if not launch.resume:
         return recipe, path

@@ -13,6 +13,7 @@ from thor_ray.config.recipe import Recipe
 from thor_ray.config.reinforcement import FilterConfig, ObjectiveConfig, OffPolicyConfig, RLConfig
 from thor_ray.config.section import Section
 from thor_ray.config.tirgen import TirgenConfig
+from thor_ray.config.tracking import TrackingConfig
 
 __all__ = [
     "ColdStartConfig",
@@ -38,6 +39,7 @@ __all__ = [
     "SandboxConfig",
     "Section",
     "TirgenConfig",
+    "TrackingConfig",
     "load_recipe",
     "recipe_names",
     "validate_recipe",

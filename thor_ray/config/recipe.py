@@ -11,6 +11,7 @@ from thor_ray.config.problems import ProblemsConfig
 from thor_ray.config.reinforcement import RLConfig
 from thor_ray.config.section import Section
 from thor_ray.config.tirgen import TirgenConfig
+from thor_ray.config.tracking import TrackingConfig
 from thor_ray.dialogue import PROMPT_TEMPLATES
 
 
@@ -28,6 +29,7 @@ class Recipe(Section):
     cold_start: ColdStartConfig = ColdStartConfig()
     rl: RLConfig = RLConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    tracking: TrackingConfig = TrackingConfig()
 
     @model_validator(mode="after")
     def _learnable(self) -> Self:

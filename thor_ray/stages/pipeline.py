@@ -20,6 +20,7 @@ from thor_ray.stages.evaluate import evaluate
 from thor_ray.stages.hierarchical_rl import hierarchical_rl
 from thor_ray.stages.plan import LEARNING, Plan
 from thor_ray.stages.problem_sets import ProblemSets
+from thor_ray.stages.ray_metrics import attach_ray_metrics
 from thor_ray.stages.resumption import StageCheckpoints, latest_model
 from thor_ray.stages.tirgen import tirgen
 from thor_ray.stages.workers import Workers, note_isolation, started_workers
@@ -40,6 +41,7 @@ def run_plan(plan: Plan, log: RunLog, progress: Progress) -> None:
         with RayCluster(cpus=recipe.engine.actors + recipe.learner.ranks, actor_log=log.logs / "actors.log") as cluster:
             if cluster.dashboard_url:
                 progress.console.print(f"Ray dashboard: {cluster.dashboard_url}")
+            attach_ray_metrics(log, recipe)
             model, version = latest_model(log) or (plan.model, 0)
             with started_workers(recipe, model, learners=learners, version=version) as workers:
                 note_isolation(workers, log, progress)

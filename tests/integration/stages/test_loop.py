@@ -20,6 +20,7 @@ from safetensors.numpy import load_file
 
 from thor_ray.config import Recipe, validate_recipe
 from thor_ray.dialogue import render_observation
+from thor_ray.metrics_registry import unregistered
 from thor_ray.progress import Progress
 from thor_ray.records import Record, Stage, read_groups, read_records
 from thor_ray.run_directory import WEIGHTS_GAP, WEIGHTS_VERIFIED, WEIGHTS_VERSION, RunDirectory
@@ -144,7 +145,13 @@ def train(workers: Workers, plan: Plan, recipe: Recipe, path: Path) -> RunDirect
         log.keep_tokenizer(plan.model)
         with log.stage(Stage.RL):
             hierarchical_rl(workers, plan.problems, recipe, log, lambda done, metrics: None)
+    assert strange_figures(log) == []
     return RunDirectory(path)
+
+
+def strange_figures(run: RunDirectory) -> list[str]:
+    """Figures that were recorded and mean nothing to the registry."""
+    return [name for line in run.metrics() for name in unregistered(line.stage, line.metrics)]
 
 
 def rounds_of(run: RunDirectory) -> list[Mapping[str, Any]]:
@@ -172,6 +179,7 @@ def test_a_short_cold_start_lowers_the_loss_and_reaches_the_engine(failed_run):
 
 def test_a_run_that_fails_keeps_what_it_had_finished(failed_run):
     state = failed_run.state()
+    assert strange_figures(failed_run) == []
     assert state.status is RunStatus.FAILED
     assert state.error == "RuntimeError: the lights went out"
     assert state.finished_stages == [Stage.TIRGEN, Stage.COLD_START]
