@@ -6,7 +6,7 @@ honest text of their own; our own failures are ``infra_error`` and never blamed 
 
 import sandbox
 from thor_ray.config import SandboxConfig
-from thor_ray.dialogue import escape_fences, shorten_observation
+from thor_ray.dialogue import escape_fences, hide_addresses, shorten_observation
 from thor_ray.trajectory import ExecutionResult, ExecutionStatus
 
 MEBIBYTE = 2**20
@@ -35,10 +35,10 @@ def to_execution_result(result: sandbox.Result, timeout_seconds: float) -> Execu
         timeout_seconds: The wall-clock limit that it ran under, for the observation's text.
     """
     status = _status(result)
-    text = escape_fences(shorten_observation(_text(result, status, timeout_seconds).strip()))
+    text = hide_addresses(_text(result, status, timeout_seconds).strip())
     return ExecutionResult(
         status=status,
-        text=text,
+        text=escape_fences(shorten_observation(text)),
         exception_type=result.exc_type,
         wall_seconds=result.wall_ms / 1000,
         queue_seconds=result.queue_ms / 1000,

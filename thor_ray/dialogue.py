@@ -4,6 +4,7 @@ No new special tokens: actions and observations are Markdown fences inside the a
 language model can read and write them.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +16,8 @@ OBSERVATION_CLOSE: Final = "\n```\n"
 
 OBSERVATION_LIMIT: Final = 256
 """Observations of this many characters or more keep their first and last half (spec A.7: 128 + ``...`` + 128)."""
+
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-f]{6,16}(?=[>,])")
 
 QUESTION: Final = "{question}"
 """Where the question stands in a template's text."""
@@ -176,6 +179,15 @@ def shorten_observation(text: str, limit: int = OBSERVATION_LIMIT) -> str:
         return text
     half = limit // 2
     return f"{text[:half]}...{text[-half:]}"
+
+
+def hide_addresses(text: str) -> str:
+    """Writes ``0x0`` for the addresses that Python shows of objects, as in ``<generator object f at 0x7f4d9881da40>``.
+
+    They differ from run to run: no seed could repeat what a policy that reads them does next (invariant 11), and there
+    is nothing to learn from them.
+    """
+    return _ADDRESS.sub(" at 0x0", text)
 
 
 def escape_fences(text: str) -> str:
