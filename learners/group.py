@@ -4,37 +4,30 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import ray
-from ray.util.placement_group import remove_placement_group
 
 from learners.checkpoint import CheckpointState, fingerprint, refuse_misfit, verify
 from learners.guards import SkippedUpdate, UpdateGuard, group_uids
 from learners.packing import MicroBatch, computed_tokens, plan
 from learners.publish import (
     TOLERANCE,
-    PublishedWeights,
+    Publisher,
     WeightPublication,
     probe_ids,
     probe_sequence,
     verify_probe,
-    verify_receipts,
 )
-from learners.ranks import START_TIMEOUT_SECONDS, place, start, wait_all
+from learners.ranks import wait_all
 from learners.sequences import TrainingSequence, token_counts
-from learners.worker import LearnerWorker, PolicyFacts, PolicySpec, RankUpdate
-from learners.zero import Rendezvous
-from thor_ray.config import LearnerConfig, ObjectiveConfig, OptimizerConfig
+from learners.worker import PolicySpec, RankUpdate
+from learners.worker_group import WorkerGroup
+from thor_ray.config import LearnerConfig, ObjectiveConfig, OptimizerConfig, PublishingConfig
 from thor_ray.objectives import PolicyStatistics, denominators
 from thor_ray.trajectory import GroupKind
-from thor_ray.weights import BUCKET_BYTES
-
-COLLECTIVE_SHARE: Final = 0.6
-"""Of a call's time limit, after which a collective operation gives up on a missing rank. Less than all of it: ranks reach
-the operation some time after the call began, and those that give up have to be heard before all of them count as hung."""
 
 
 class LearnerGroup:
@@ -50,8 +43,11 @@ class LearnerGroup:
         cpus_per_rank: CPUs that Ray reserves for a rank, and its threads.
         gpus_per_rank: 0 or 1; ``None`` takes one if the cluster has GPUs.
         version: Of the weights in the model directory; more than 0 where a run goes on.
+        publishing: How weights reach the engines; ``None`` for the recipe's defaults.
+        workers_per_engine: Processes of an engine that hold a part of the model.
 
     Raises:
+        TransportError: weights cannot be published as the recipe asks on this cluster.
         LearnerPlacementError: the cluster has no room.
         ActorCallError: a rank could not be set up, or later in any method: it failed, died or hangs.
     """
@@ -65,7 +61,10 @@ class LearnerGroup:
         cpus_per_rank: int = 1,
         gpus_per_rank: int | None = None,
         version: int = 0,
+        publishing: PublishingConfig | None = None,
+        workers_per_engine: int = 1,
     ) -> None:
+        self._publisher = Publisher(publishing or PublishingConfig(), workers_per_engine)
         spec = PolicySpec(
             path=model_path.resolve(),
             dtype=dtype,
@@ -87,24 +86,13 @@ class LearnerGroup:
         self._guard = UpdateGuard(config.max_skipped_updates)
         if gpus_per_rank is None:
             gpus_per_rank = int(ray.cluster_resources().get("GPU", 0) > 0)
-        self._workers: list[Any] = []
-        self._placement = place(config.ranks, cpus_per_rank, gpus_per_rank)
-        try:
-            self._workers = [
-                start(LearnerWorker, self._placement, rank=rank, cpus=cpus_per_rank, gpus=gpus_per_rank)
-                for rank in range(config.ranks)
-            ]
-            endpoint = self._workers[0].endpoint.remote()
-            address, port = wait_all([endpoint], "learner rank", START_TIMEOUT_SECONDS)[0]
-            collective_timeout = COLLECTIVE_SHARE * config.timeout_seconds
-            setups = [
-                worker.setup.remote(Rendezvous(rank, config.ranks, address, port), spec, collective_timeout)
-                for rank, worker in enumerate(self._workers)
-            ]
-            self._policy: PolicyFacts = wait_all(setups, "learner rank", START_TIMEOUT_SECONDS)[0]
-        except BaseException:
-            self.close()
-            raise
+        self._workers = WorkerGroup(
+            spec,
+            ranks=config.ranks,
+            cpus=cpus_per_rank,
+            gpus=gpus_per_rank,
+            timeout_seconds=config.timeout_seconds,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -166,9 +154,7 @@ class LearnerGroup:
         started = time.monotonic()
         shares = self._plan(sequences)
         tokens = sum(sequence.loss_tokens for sequence in sequences)
-        results = self._collect(
-            [worker.update_sft.remote(share, tokens) for worker, share in zip(self._workers, shares, strict=True)]
-        )
+        results: list[RankUpdate] = self._workers.deal("update_sft", shares, tokens)
         return self._finish_update(sequences, shares, results, started)
 
     def update(self, sequences: Sequence[TrainingSequence]) -> dict[str, float]:
@@ -189,12 +175,7 @@ class LearnerGroup:
         shares = self._plan(sequences)
         counts = token_counts(sequences)
         divisors = denominators(counts, self._objective.denominator)
-        results: list[RankUpdate] = self._collect(
-            [
-                worker.update_rl.remote(share, divisors, self._objective, self._version)
-                for worker, share in zip(self._workers, shares, strict=True)
-            ]
-        )
+        results: list[RankUpdate] = self._workers.deal("update_rl", shares, divisors, self._objective, self._version)
         metrics = self._finish_update(sequences, shares, results, started) | {
             "episode_tokens": counts[GroupKind.EPISODE].tokens,
             "step_tokens": counts[GroupKind.STEP].tokens,
@@ -218,12 +199,7 @@ class LearnerGroup:
             For each sequence float32 ``[length]``, 0 where masked out.
         """
         shares = self._plan(sequences)
-        answers = self._collect(
-            [
-                worker.compute_log_probs.remote(share, temperature, of_reference)
-                for worker, share in zip(self._workers, shares, strict=True)
-            ]
-        )
+        answers = self._workers.deal("compute_log_probs", shares, temperature, of_reference)
         found: list[npt.NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(sequences)
         for share, answer in zip(shares, answers, strict=True):
             for batch, rows in zip(share, answer, strict=True):
@@ -243,12 +219,12 @@ class LearnerGroup:
         rows = zip(attached, self.log_probs(sequences, of_reference=True), strict=True)
         return [sequence.with_reference_log_probs(row) for sequence, row in rows]
 
-    def publish(self, engines: Sequence[Any], bucket_bytes: int = BUCKET_BYTES) -> WeightPublication:
+    def publish(self, engines: Sequence[Any], bucket_bytes: int | None = None) -> WeightPublication:
         """Brings the current weights to the engines under the next version, and verifies that they serve them.
 
         Args:
-            engines: Ray actor handles with ``update_weights(buckets, manifest)`` and ``probe(ids)``.
-            bucket_bytes: Size of a bucket.
+            engines: Ray actor handles with ``update_weights(delivery)`` and ``probe(ids)``.
+            bucket_bytes: Size of a bucket, instead of the recipe's.
 
         Raises:
             WeightMismatchError: an engine does not serve what was published.
@@ -258,7 +234,7 @@ class LearnerGroup:
         self._version = publication.version
         return publication
 
-    def publish_again(self, engines: Sequence[Any], bucket_bytes: int = BUCKET_BYTES) -> WeightPublication:
+    def publish_again(self, engines: Sequence[Any], bucket_bytes: int | None = None) -> WeightPublication:
         """Brings the current weights to engines under the version that they have already, after ``load``.
 
         Arguments and errors are those of ``publish``.
@@ -273,7 +249,7 @@ class LearnerGroup:
             progress: Where the loop around the learner stands; ``load`` gives it back.
         """
         state = self._state(progress or {})
-        self._collect([worker.save.remote(path.resolve(), state) for worker in self._workers])
+        self._workers.call("save", path.resolve(), state)
 
     def load(self, path: Path) -> Mapping[str, int]:
         """Goes on from a checkpoint of the stage that was begun. Engines must be given it by ``publish_again``.
@@ -287,34 +263,24 @@ class LearnerGroup:
         """
         state = verify(path)
         refuse_misfit(path, state, self._state({}), same_ranks=self.config.offload.optimizer == "nvme")
-        self._collect([worker.load.remote(path.resolve()) for worker in self._workers])
+        self._workers.call("load", path.resolve())
         self._version, self._updates = state.version, state.updates
         self._trained_groups = dict.fromkeys(state.trained_groups)
         return state.progress
 
     def export(self, path: Path) -> None:
         """Writes a Hugging Face directory with weights, config and tokenizer."""
-        self._collect([worker.export.remote(path.resolve()) for worker in self._workers])
+        self._workers.call("export", path.resolve())
 
     def close(self) -> None:
         """Ends the ranks and gives their resources back. May be called twice."""
-        for worker in self._workers:
-            ray.kill(worker)
-        self._workers = []
-        if self._placement is not None:
-            remove_placement_group(self._placement)
-            self._placement = None
+        self._workers.close()
 
     def _begin(
         self, optimizer: OptimizerConfig, total_updates: int, temperature: float, objective: ObjectiveConfig | None
     ) -> None:
         keep_reference = objective is not None and objective.kl_weight > 0
-        self._collect(
-            [
-                worker.configure_optimizer.remote(optimizer, total_updates, temperature, keep_reference)
-                for worker in self._workers
-            ]
-        )
+        self._workers.call("configure_optimizer", optimizer, total_updates, temperature, keep_reference)
         sections = (optimizer, objective, self.config.lora)
         self._settings = fingerprint(
             [None if section is None else section.model_dump(mode="json") for section in sections],
@@ -334,33 +300,26 @@ class LearnerGroup:
             ranks=self.config.ranks,
             zero_stage=self.config.zero_stage,
             dtype=self.dtype,
-            policy=self._policy.fingerprint,
+            policy=self._workers.policy.fingerprint,
             settings=self._settings,
             trained_groups=tuple(self._trained_groups),
             lora_scaling=0.0 if lora is None else lora.alpha / lora.rank,
             progress=dict(progress),
         )
 
-    def _bring(self, engines: Sequence[Any], version: int, bucket_bytes: int) -> WeightPublication:
+    def _bring(self, engines: Sequence[Any], version: int, bucket_bytes: int | None) -> WeightPublication:
         if not engines:
             raise ValueError("there are no engines to publish weights to")
         started = time.monotonic()
-        published: PublishedWeights = self._collect(
-            [worker.publish_weights.remote(version, bucket_bytes) for worker in self._workers]
-        )[0]
-        manifest = published.manifest
-        verify_receipts(
-            manifest,
-            wait_all([engine.update_weights.remote(published.buckets, manifest) for engine in engines], "engine"),
-        )
-        probe = probe_ids(self._probe, self._policy.vocabulary)
+        sent = self._publisher.send(self._workers.handles, engines, version, bucket_bytes)
+        probe = probe_ids(self._probe, self._workers.policy.vocabulary)
         expected = self.log_probs([probe_sequence(ids) for ids in probe], temperature=1.0)
         gap = verify_probe(
             [row[1:].tolist() for row in expected],
             wait_all([engine.probe.remote(probe) for engine in engines], "engine"),
             TOLERANCE[self.dtype],
         )
-        return WeightPublication(version, time.monotonic() - started, gap, manifest.checksum, manifest.nbytes)
+        return WeightPublication(version, time.monotonic() - started, gap, sent.checksum, sent.delivery.nbytes)
 
     def _plan(self, sequences: Sequence[TrainingSequence]) -> tuple[tuple[MicroBatch, ...], ...]:
         config = self.config
@@ -395,6 +354,3 @@ class LearnerGroup:
             "tokens_per_second": tokens / seconds,
             "padding": 1 - tokens / sum(computed_tokens(share) for share in shares),
         }
-
-    def _collect(self, references: Sequence[Any]) -> list[Any]:
-        return wait_all(references, "learner rank", self.config.timeout_seconds)

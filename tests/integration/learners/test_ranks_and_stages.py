@@ -333,8 +333,8 @@ def test_a_checkpoint_can_be_dealt_to_another_number_of_ranks(
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
     assert_same_weights(readers, writers, atol=0)
     # The first of these updates depends on the moments, the norm of the second one on what the first did with them.
-    histories = [[group.update(sequences, 96) for _ in range(2)] for group in (readers, writers)]
-    np.testing.assert_allclose(*histories, rtol=1e-5)
+    found, expected = ([group.update(sequences, 96) for _ in range(2)] for group in (readers, writers))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert_same_weights(readers, writers, atol=1e-5)
 
 
