@@ -30,6 +30,9 @@ CPU_ENVIRONMENT: Final = {
 }
 """What vLLM needs on a machine without a GPU. Set, not defaulted: Ray presets the number of threads."""
 
+UNLABELLED: Final = "default"
+"""What vLLM calls the weights that it started with."""
+
 CPU_BLOCK_SIZE: Final = 32
 """Granularity of prefix reuse; the CPU attention accepts multiples of 32 only."""
 
@@ -81,10 +84,10 @@ class VllmEngine:
         self._sampling_params = SamplingParams
         self._final_only, self._cumulative = RequestOutputKind.FINAL_ONLY, RequestOutputKind.CUMULATIVE
         self._version = settings.version
+        self._version_of_label = {UNLABELLED: settings.version}
         self._request_numbers = itertools.count()
         self._tokens_by_stop: dict[tuple[str, ...], list[int]] = {(): []}
-        self._in_flight = 0
-        self._serves_one_version = True
+        self._update_failed = False
         self._engine: Any = AsyncLLM.from_engine_args(AsyncEngineArgs(**_engine_arguments(settings, on_gpu)))
         self._end_ids = _end_of_sequence_ids(self._engine)
 
@@ -95,7 +98,6 @@ class VllmEngine:
 
     async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
         """Samples one continuation; see `Engine.generate`. Cancelling the call aborts the request."""
-        version = self._version
         params = self._sampling_params(
             max_tokens=request.max_new_tokens,
             temperature=request.temperature,
@@ -114,12 +116,14 @@ class VllmEngine:
         )
         output = await self._final_output(request.ids, params, on_tokens)
         completion = output.outputs[0]
+        version, *later_versions = self._versions(completion)
         return Generation(
             ids=tuple(completion.token_ids),
             log_probs=tuple(completion.logprobs.logprobs),
             cause=self._cause(completion),
-            version=version,
+            version=version[1],
             cached_tokens=output.num_cached_tokens or 0,
+            later_versions=tuple(later_versions),
         )
 
     async def probe_log_probs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
@@ -139,16 +143,31 @@ class VllmEngine:
         return probed
 
     async def update_weights(self, buckets: Sequence[Payload], manifest: WeightManifest) -> WeightReceipt:
-        """Replaces the weights; see `Engine.update_weights`. Cached prefixes of the old weights are dropped.
+        """Replaces the weights; see `Engine.update_weights`. Keys and values of the old weights are dropped.
 
-        After an update that failed half-way nothing is served until another one succeeds.
+        Requests in flight, and those that come meanwhile, wait. They keep their tokens and compute keys and values of
+        these anew. After an update that failed half-way nothing is served until another one succeeds.
         """
         started = time.perf_counter()
-        if self._in_flight:
-            raise EngineError(f"weights cannot be updated while {self._in_flight} requests are in flight")
         if len(buckets) != len(manifest.buckets):
             raise WeightTransferError(f"{len(buckets)} buckets arrived, {len(manifest.buckets)} were announced")
-        self._serves_one_version = False
+        await self._engine.pause_generation(mode="keep", clear_cache=True)
+        try:
+            arrived = await self._load(buckets, manifest)
+        except BaseException:
+            # Whatever it was, a deadline included: the weights are a mixture now.
+            self._update_failed = True
+            raise
+        label = str(manifest.version)
+        self._version_of_label[label] = manifest.version
+        await self._engine.update_weight_version(label)
+        self._version = manifest.version
+        self._update_failed = False
+        await self._engine.resume_generation()
+        return WeightReceipt(manifest.version, combined_checksum(arrived), time.perf_counter() - started)
+
+    async def _load(self, buckets: Sequence[Payload], manifest: WeightManifest) -> list[str]:
+        """Loads all buckets into the paused engine, and returns their checksums."""
         await self._call_workers("begin_reload")
         arrived = []
         for index, (payload, bucket) in enumerate(zip(buckets, manifest.buckets, strict=True)):
@@ -161,11 +180,7 @@ class VllmEngine:
                 )
             arrived.append(checksums[0])
         await self._call_workers("finish_reload")
-        if not await self._engine.reset_prefix_cache():
-            raise WeightTransferError("the prefix cache could not be dropped: requests were in flight")
-        self._version = manifest.version
-        self._serves_one_version = True
-        return WeightReceipt(manifest.version, combined_checksum(arrived), time.perf_counter() - started)
+        return arrived
 
     def close(self) -> None:
         """Ends the engine and its processes; harmless when called twice."""
@@ -191,10 +206,9 @@ class VllmEngine:
         prompt = {"type": "token", "prompt_token_ids": list(ids)}
         if self._engine is None:
             raise EngineError("the engine is closed")
-        if not self._serves_one_version:
-            raise EngineError("the weights are being updated, or their last update failed: update them again first")
+        if self._update_failed:
+            raise EngineError("the weights are undefined, since their last update failed: update them again first")
         output, shown = None, 0
-        self._in_flight += 1
         try:
             async for output in self._engine.generate(prompt, params, f"r{next(self._request_numbers)}"):
                 if on_tokens is not None:
@@ -205,11 +219,16 @@ class VllmEngine:
             raise EngineError("the vLLM engine process has died; its last lines are in this actor's log") from error
         except ValueError as error:
             raise EngineError(f"vLLM refused a request of {len(ids)} tokens: {error}") from error
-        finally:
-            self._in_flight -= 1
         if output is None:
             raise EngineError("vLLM ended a request without an output")
         return output
+
+    def _versions(self, completion: Any) -> list[tuple[int, int]]:
+        """Runs of tokens that the same weights sampled: their first position and version, the first run at 0."""
+        runs = [(span.start, self._version_of_label[span.version]) for span in completion.weight_versions or ()]
+        if not runs and completion.token_ids:
+            raise EngineError("vLLM did not say which weights sampled a request's tokens")
+        return runs or [(0, self._version)]
 
     def _cause(self, completion: Any) -> StopCause:
         if completion.finish_reason == "length":

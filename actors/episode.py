@@ -175,9 +175,9 @@ class Episode:
         )
 
     def _append(self, kind: SpanKind, generation: Generation, start: int, end: int) -> None:
-        ids, log_probs = list(generation.ids[start:end]), list(generation.log_probs[start:end])
-        if ids:
-            self.builder.append_sampled(kind, ids, log_probs, generation.version)
+        for first, last, version in generation.runs(start, end):
+            ids, log_probs = list(generation.ids[first:last]), list(generation.log_probs[first:last])
+            self.builder.append_sampled(kind, ids, log_probs, version)
 
     def _on_thought(self, generation: Generation) -> None:
         length = len(generation.ids)

@@ -5,7 +5,7 @@ in tests of the machines themselves, on scripted tokens.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -57,8 +57,10 @@ class Generation:
         log_probs: Natural log-probability of each token under the distribution that it was drawn from, i.e. after
             temperature and truncation; at temperature 0 under the untempered one.
         cause: Why it ended.
-        version: Version of the weights that sampled them.
+        version: Version of the weights that sampled them or, if these were replaced in the midst, the first of them.
         cached_tokens: Prompt tokens whose keys and values were reused.
+        later_versions: For each replacement in the midst the position of the first token of the new weights, and their
+            version.
     """
 
     ids: tuple[int, ...]
@@ -66,6 +68,15 @@ class Generation:
     cause: StopCause
     version: int
     cached_tokens: int = 0
+    later_versions: tuple[tuple[int, int], ...] = ()
+
+    def runs(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """Splits ``ids[start:end]`` into runs ``(start, end, version)`` of tokens that the same weights sampled."""
+        begins = ((0, self.version), *self.later_versions)
+        ends = (*(position for position, _ in self.later_versions), len(self.ids))
+        for (begin, version), stop in zip(begins, ends, strict=True):
+            if max(begin, start) < min(stop, end):
+                yield max(begin, start), min(stop, end), version
 
 
 OnTokens = Callable[[Sequence[int]], None]
@@ -102,7 +113,7 @@ class Engine(Protocol):
         """
 
     async def update_weights(self, buckets: Sequence[Payload], manifest: WeightManifest) -> WeightReceipt:
-        """Replaces the weights; no request may be in flight.
+        """Replaces the weights. Requests in flight wait, and go on with the new ones from their next token.
 
         Raises:
             WeightTransferError: the bytes that arrived differ from those that were sent, or don't fit the model.

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import ray
 
+from actors.branching import Branching
 from actors.codec import TokenizerCodec
 from actors.engine import EngineSettings, VllmEngine
 from actors.execution import make_sandbox
@@ -116,6 +117,23 @@ class RolloutActor:
                 uid=uid,
             )
 
+    async def sample_family(
+        self,
+        problem: Problem,
+        group_size: int,
+        branching: Branching | None,
+        settings: RolloutSettings,
+        seed: int,
+        uid: str,
+    ) -> list[Group]:
+        """Samples siblings and the step groups that branch off them; see `TrajectorySampler.sample_family`.
+
+        Unlike all other calls it goes on while weights are updated: each token names the version that sampled it.
+        """
+        return await self._sampler.sample_family(
+            problem, group_size=group_size, branching=branching, settings=settings, seed=seed, uid=uid
+        )
+
     async def sample_text(
         self, prompts: Sequence[Sequence[int]], sampling: SamplingConfig, seed: int, stop: tuple[str, ...] = ()
     ) -> list[str]:
@@ -125,7 +143,7 @@ class RolloutActor:
                 return await self._sampler.sample_text(prompts, sampling=sampling, seed=seed, stop=stop)
 
     async def update_weights(self, buckets: Sequence[Any], manifest: WeightManifest) -> WeightReceipt:
-        """Serves another version from now on; nothing may be in flight, be it in the engine, the sandbox or the grader.
+        """Serves another version from now on. Nothing but families may be in flight, be it in engine, sandbox or grader.
 
         Args:
             buckets: Of each bucket its bytes or, so that they never pass through the driver, a reference to them in
@@ -133,7 +151,7 @@ class RolloutActor:
             manifest: What the buckets hold.
 
         Raises:
-            EngineError: something is in flight.
+            EngineError: something is in flight all of whose tokens should come from one version.
             WeightTransferError: what arrived is not what was sent; the weights are undefined then.
         """
         if self._calls_in_flight:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
+from actors.branching import BranchBudget, Branching
 from actors.codec import Codec
 from actors.episode import ACTION_STOP, Episode, EpisodeLimits, Execute, Finished, Generate, reasoning_text
 from actors.execution import INFRA_TEXT, to_execution_result
@@ -32,6 +33,9 @@ from thor_ray.trajectory import (
 )
 
 T = TypeVar("T")
+
+OnFailedStep = Callable[[Episode], None]
+"""Called as soon as a program has failed, which is the last step of the episode then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +122,18 @@ class TrajectorySampler:
         self._engine = engine
         self._codec = codec
         self._code_runner = code_runner
+        self._branches = BranchBudget()
         self._scoring = ScoringTools(codec, grader, code_runner)
 
     async def sample_group(
-        self, problem: Problem, *, group_size: int, settings: RolloutSettings, seed: int, uid: str
+        self,
+        problem: Problem,
+        *,
+        group_size: int,
+        settings: RolloutSettings,
+        seed: int,
+        uid: str,
+        on_failed_step: OnFailedStep | None = None,
     ) -> Group:
         """Samples ``group_size`` siblings of one problem and grades them: 1 for a right answer, 0 for any other.
 
@@ -133,7 +145,9 @@ class TrajectorySampler:
             for sibling in range(group_size)
         ]
         scorer = AnswerScorer(problem.answer)
-        scored = await asyncio.gather(*(self._play_and_score(episode, scorer, settings, seed) for episode in episodes))
+        scored = await asyncio.gather(
+            *(self._play_and_score(episode, scorer, settings, seed, on_failed_step) for episode in episodes)
+        )
         return Group(uid, GroupKind.EPISODE, problem.id, tuple(each.trajectory for each in scored))
 
     async def sample_scored(
@@ -176,6 +190,52 @@ class TrajectorySampler:
         )
         return Group(uid, GroupKind.STEP, parent.problem_id, trajectories)
 
+    async def sample_family(
+        self,
+        problem: Problem,
+        *,
+        group_size: int,
+        branching: Branching | None,
+        settings: RolloutSettings,
+        seed: int,
+        uid: str,
+    ) -> list[Group]:
+        """Samples a group of siblings and, each begun as soon as a step has failed, the step groups that branch off it.
+
+        Whichever step fails first is branched first, so what is resampled depends on the order of events; ``None`` for
+        ``branching`` resamples nothing. ``uid`` is the episode group's, a step group's is this and its own number.
+
+        Returns:
+            The episode group, then the step groups.
+        """
+        branches: list[asyncio.Task[Group]] = []
+
+        def branch(episode: Episode) -> None:
+            if branching is None or not self._branches.spend():
+                return
+            # A snapshot: the parent goes on, but what a branch takes over of it does not change any more.
+            parent = episode.builder.finish(FinishReason.ABORTED)
+            sampling = self.sample_step_group(
+                parent,
+                len(parent.steps) - 1,
+                suffix_tokens=branching.suffix_tokens,
+                group_size=branching.group_size,
+                settings=settings,
+                seed=seed,
+                uid=f"{uid}/s{len(branches)}",
+            )
+            branches.append(tasks.create_task(sampling))
+
+        if branching is not None:
+            self._branches.grant(branching.per_family, branching.at_most)
+        async with asyncio.TaskGroup() as tasks:
+            siblings = tasks.create_task(
+                self.sample_group(
+                    problem, group_size=group_size, settings=settings, seed=seed, uid=uid, on_failed_step=branch
+                )
+            )
+        return [siblings.result(), *(each.result() for each in branches)]
+
     async def watch_solution(
         self, problem: Problem, *, settings: RolloutSettings, seed: int, uid: str
     ) -> AsyncIterator[LiveEvent]:
@@ -216,8 +276,15 @@ class TrajectorySampler:
         generations = await asyncio.gather(*(self._generate(request) for request in requests))
         return [self._codec.decode(generation.ids) for generation in generations]
 
-    async def _play_and_score(self, episode: Episode, scorer: Scorer, settings: RolloutSettings, seed: int) -> Scored:
-        reason = await self._play(episode, settings, seed)
+    async def _play_and_score(
+        self,
+        episode: Episode,
+        scorer: Scorer,
+        settings: RolloutSettings,
+        seed: int,
+        on_failed_step: OnFailedStep | None = None,
+    ) -> Scored:
+        reason = await self._play(episode, settings, seed, on_failed_step=on_failed_step)
         unscored = episode.builder.finish(reason)
         if reason is FinishReason.ABORTED:
             return Scored(unscored, None)
@@ -232,6 +299,7 @@ class TrajectorySampler:
         settings: RolloutSettings,
         seed: int,
         watch: Callable[[LiveEvent], None] | None = None,
+        on_failed_step: OnFailedStep | None = None,
     ) -> FinishReason:
         builder, sampling = episode.builder, settings.sampling
         turn = 0
@@ -256,6 +324,8 @@ class TrajectorySampler:
                     result = await self._execute(code, settings, turn_seed)
                     discarded = builder.cost.discarded_tokens
                     episode.on_execution(result)
+                    if on_failed_step is not None and result.status.failed:
+                        on_failed_step(episode)
                     if watch is not None:
                         watch(Executed(code, result, builder.cost.discarded_tokens - discarded))
                 case Finished(reason=reason):

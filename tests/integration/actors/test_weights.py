@@ -1,5 +1,6 @@
 """Weights that arrive in a running engine: served exactly, verified, refused when damaged (invariant 8)."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,36 @@ def test_damaged_or_missing_weights_stop_the_engine_until_good_ones_arrive(
         ray.get(rollout_actor.update_weights.remote(payloads[:1], manifest))
     publish(tiny_policies.other, 4)
     assert greedy_gap(rollout_actor, tiny_policies.other, recipe, "repaired") <= 1e-3
+
+
+def test_a_family_goes_on_with_new_weights_and_every_token_names_those_that_sampled_it(
+    rollout_actor: Any, tiny_policies: Any, recipe: Recipe, publish: Publish
+) -> None:
+    """In-flight update: what was sampled stays, and log-probs are those of the version that a token names."""
+    before = ray.get(rollout_actor.version.remote())
+    settings = RolloutSettings(SamplingConfig(max_new_tokens=400), "bare", recipe.policy.max_context)
+    problem = Problem("p", "What?", "1", "t")
+    running = [
+        rollout_actor.sample_family.remote(problem, 16, None, settings, seed=seed, uid=f"family{seed}")
+        for seed in range(2)
+    ]
+    started = ray.get(rollout_actor.stats.remote())["requests"]
+    deadline = time.monotonic() + 60
+    while ray.get(rollout_actor.stats.remote())["requests"] == started and time.monotonic() < deadline:
+        time.sleep(0.005)
+    publish(tiny_policies.other, 23)
+    trajectories = [each for [group] in ray.get(running, timeout=120) for each in group.trajectories]
+    models = {before: load(tiny_policies.taught), 23: load(tiny_policies.other)}
+    seen = set()
+    for trajectory in trajectories:
+        for version, model in models.items():
+            with torch.no_grad():
+                rows = model(torch.tensor([trajectory.ids])).logits[0, :-1].log_softmax(-1)
+            expected = rows.gather(1, torch.tensor(trajectory.ids[1:])[:, None])[:, 0].numpy()
+            sampled = (trajectory.loss_mask() & (trajectory.versions == version))[1:]
+            assert np.abs(trajectory.log_probs[1:] - expected)[sampled].max(initial=0) <= 1e-3
+            seen |= {version} if sampled.any() else set()
+    assert seen == models.keys()
 
 
 def test_no_update_while_trajectories_are_running(
