@@ -110,6 +110,10 @@ class Progress:
             of = "" if stage.total is None else f"/{stage.total}"
             self._line(f"{stage.name}: {stage.done}{of}{_joined(stage.figures, '  ')}{left}")
 
+    def alarm(self, sentence: str) -> None:
+        """Says what deserves a look, above the bars or among the lines."""
+        self.console.print(Text.assemble(("alarm: ", "bold yellow"), sentence), soft_wrap=True)
+
     def _line(self, text: str) -> None:
         self.console.print(Text(text), soft_wrap=True)
         self._last_line = time.monotonic()
@@ -137,7 +141,7 @@ def figure_text(value: Figure) -> str:
 
 
 def print_report_table(report: Mapping[str, Any], console: Console) -> None:
-    """Prints what a report says of each evaluated policy, in 80 columns, then its claims."""
+    """Prints what a report says of each evaluated policy, in 80 columns, then its claims and alarms."""
     table = Table("policy", box=None, pad_edge=False, header_style="bold")
     for heading in ("pass@1", "95 %", "use code", "code runs", "tokens", "samples"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -156,6 +160,8 @@ def print_report_table(report: Mapping[str, Any], console: Console) -> None:
     for claim in report["claims"]:
         mark = Text("holds ", "bold green") if claim["holds"] else Text("FAILS ", "bold red")
         console.print(mark + Text(claim_text(claim)))
+    for alarm in report["alarms"]:
+        console.print(Text.assemble(("alarm ", "bold yellow"), alarm["sentence"]), soft_wrap=True)
 
 
 def percent(share: float | None) -> str:

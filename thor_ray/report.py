@@ -3,12 +3,13 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from thor_ray.alarms import alarms
 from thor_ray.claims import learning_claims, weight_claims
 from thor_ray.files import write_text_atomically
 from thor_ray.metrics import evaluation_statistics
@@ -52,8 +53,8 @@ def build_report(directory: RunDirectory) -> dict[str, Any]:
 
     Returns:
         ``stages`` (an ``EvaluationStatistics`` by evaluated policy, of its latest round), ``rl_curve`` (the metrics of each round),
-        ``seconds`` (by stage, and their ``total``), ``weights``, ``trajectories``, ``claims``, ``seed``, ``versions``,
-        and whence: ``run``, ``command``, ``status``, ``commit``, ``machine``, ``attempts``.
+        ``seconds`` (by stage, and their ``total``), ``weights``, ``trajectories``, ``claims``, ``alarms``, ``seed``,
+        ``versions``, and whence: ``run``, ``command``, ``status``, ``commit``, ``machine``, ``attempts``.
 
     Raises:
         RecordFormatError: the run was recorded by another version.
@@ -79,6 +80,7 @@ def build_report(directory: RunDirectory) -> dict[str, Any]:
         "weights": weights,
         "trajectories": trajectory_counts(directory),
         "claims": [claim.to_json() for claim in claims],
+        "alarms": [asdict(alarm) | {"sentence": alarm.sentence} for alarm in alarms(metrics)],
         "versions": environment.get("versions", {}),
         "commit": environment.get("commit"),
         "machine": environment.get("machine", {}),

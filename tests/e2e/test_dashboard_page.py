@@ -108,6 +108,14 @@ def test_overview_plots_metrics_of_every_round(page, address):
     assert drawn > 500
 
 
+def test_alarms_are_seen_from_everywhere_and_read_on_the_overview(page, address):
+    open_view(page, address, "rollouts")
+    page.click("#status >> text=1 alarm")
+    ready(page, "overview")
+    assert "nothing was learnt: every group was dropped" in page.inner_text(".alarms li")
+    assert "rounds 0–11" in page.inner_text(".alarms li")
+
+
 def test_a_person_filters_searches_opens_and_goes_back(page, address):
     page.goto(address)
     ready(page, "overview")

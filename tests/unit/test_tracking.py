@@ -102,8 +102,8 @@ def test_attached_sinks_get_what_is_recorded_and_are_closed_with_the_run(tmp_pat
     [
         ({}, "offline"),
         ({"WANDB_API_KEY": "x"}, "online"),
-        ({"WANDB_API_KEY": "x", "WANDB_MODE": "offline"}, "offline"),
-        ({"WANDB_MODE": "disabled"}, "disabled"),
+        ({"WANDB_API_KEY": "x", "WANDB_MODE": "offline"}, None),
+        ({"WANDB_MODE": "disabled"}, None),
     ],
 )
 def test_nothing_is_sent_without_a_key(environment, mode):

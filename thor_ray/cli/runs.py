@@ -157,6 +157,7 @@ def start(launch: Launch, stages: "Sequence[Stage]") -> None:
     """
     from rich.console import Console
 
+    from thor_ray.alarms import AlarmBell
     from thor_ray.progress import Progress, print_report_table
     from thor_ray.report import write_report
     from thor_ray.stages.plan import make_plan, print_plan
@@ -167,10 +168,14 @@ def start(launch: Launch, stages: "Sequence[Stage]") -> None:
     print_plan(plan, console)
     check_machine(plan, path)
     if launch.dry_run:
+        from thor_ray.stages.dry_run import check_cluster
+
+        check_cluster(plan, console)
         return
     from thor_ray.stages.pipeline import run_plan
 
     with opened_run(launch, recipe, path) as log, Progress(console) as progress:
+        log.attach(AlarmBell(log.metrics(), progress.alarm))
         run_plan(plan, log, progress)
     # Once more, now that the run is over: until then its status is `running`.
     report = write_report(log)

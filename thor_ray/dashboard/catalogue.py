@@ -1,10 +1,12 @@
 """The runs that a page shows, and what it reads of each beside its trajectories."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
+from thor_ray.alarms import Alarm, alarms
 from thor_ray.dashboard.index import FileStamp, RunIndex
 from thor_ray.dashboard.reading import NotRecordedError
 from thor_ray.dashboard.search import TextSearch
@@ -26,7 +28,7 @@ class RunView:
         self.search = TextSearch()
         self._lock = Lock()
         self._decoder: Decoder | None = None
-        self._series: tuple[FileStamp | None, dict[str, Any]] = (None, {})
+        self._figures: tuple[FileStamp | None, dict[str, Any], list[Alarm]] = (None, {}, [])
 
     def decoder(self) -> Decoder | None:
         """Token ids to text; ``None`` while the run has no tokenizer."""
@@ -35,16 +37,29 @@ class RunView:
             return self._decoder
 
     def series(self) -> dict[str, Any]:
-        """``stage_series`` of the metrics so far, read anew only when the file has grown.
+        """``stage_series`` of the metrics so far.
 
         Raises:
             RecordFormatError: the file holds something else.
         """
+        return self._read_figures()[0]
+
+    def alarms(self) -> list[Alarm]:
+        """What deserved a look so far.
+
+        Raises:
+            RecordFormatError: the file of metrics holds something else.
+        """
+        return self._read_figures()[1]
+
+    def _read_figures(self) -> tuple[dict[str, Any], list[Alarm]]:
+        """What follows from the metrics, read anew only when the file has grown."""
         stamp = FileStamp.of(self.directory.metrics_file)
         with self._lock:
-            if self._series[0] != stamp:
-                self._series = (stamp, stage_series(self.directory.metrics()))
-            return self._series[1]
+            if self._figures[0] != stamp:
+                lines = self.directory.metrics()
+                self._figures = (stamp, stage_series(lines), alarms(lines))
+            return self._figures[1], self._figures[2]
 
     def change(self) -> str:
         """Changes whenever the run has recorded something."""
@@ -68,10 +83,11 @@ class RunView:
             "attempt": state.attempt,
             "error": printable(state.error),
             "change": self.change(),
+            "alarms": sum(alarm.standing for alarm in self.alarms()),
         }
 
     def overview(self) -> dict[str, Any]:
-        """Status, stages, settings, machine, sandbox and the end of the log.
+        """Status, alarms, stages, settings, machine, sandbox and the end of the log.
 
         Raises:
             UserError: the run is gone or of another version.
@@ -83,6 +99,7 @@ class RunView:
         }
         return {
             **self.status(),
+            "alarms": [asdict(alarm) for alarm in self.alarms()],
             "stages": stages,
             "environment": self.directory.environment(),
             "recipe": _text(self.directory.recipe_file),

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from thor_ray.config import TrackingConfig
 from thor_ray.records import read_columns
@@ -96,9 +96,11 @@ class WandbSink:
             self._run = None
 
 
-def wandb_mode(environment: Mapping[str, str]) -> str:
-    """What ``WANDB_MODE`` says; without it, online for whoever has set a key, and offline for all others."""
-    return environment.get("WANDB_MODE") or ("online" if environment.get("WANDB_API_KEY") else "offline")
+def wandb_mode(environment: Mapping[str, str]) -> Literal["online", "offline"] | None:
+    """Online for whoever has set a key, offline for all others; ``None`` leaves it to ``WANDB_MODE``."""
+    if environment.get("WANDB_MODE"):
+        return None
+    return "online" if environment.get("WANDB_API_KEY") else "offline"
 
 
 def _cell(value: Any) -> Any:

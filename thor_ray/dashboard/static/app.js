@@ -104,7 +104,8 @@ async function follow() {
     if (!get("run") || !before) await choices();
     if (!get("run")) return;
     const status = await read("status", { run: get("run") });
-    replace(document.getElementById("status"), badge(status.status, CALM[status.status] ?? "", status.error || null));
+    replace(document.getElementById("status"), badge(status.status, CALM[status.status] ?? "", status.error || null),
+      status.alarms > 0 && h("a", { class: "badge bad", href: link("overview") }, status.alarms === 1 ? "1 alarm" : `${status.alarms} alarms`));
     if (!shown?.drawn && !main.classList.contains("busy")) await show();
     if (shown?.drawn) say("");
     latest = { run: get("run"), change: status.change };

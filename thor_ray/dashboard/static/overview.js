@@ -2,7 +2,7 @@
 
 import { read } from "/api.js";
 import { Chart } from "/charts.js";
-import { figures, h, number, percent, replace, seconds, words } from "/dom.js";
+import { badge, figures, h, number, percent, replace, seconds, words } from "/dom.js";
 import { change, get, link } from "/state.js";
 
 // Curves that belong together. A name that ends in * stands for all that begin so; unlisted figures follow by themselves.
@@ -35,10 +35,10 @@ export async function render(given) {
   context = given;
   charts = new Map();
   const [run, series] = await fetchAll();
-  places = Object.fromEntries(["summary", "evaluations", "stagesBar", "curves", "more", "below"].map((name) => [name, h("div", { class: name })]));
+  places = Object.fromEntries(["summary", "alarms", "evaluations", "stagesBar", "curves", "more", "below"].map((name) => [name, h("div", { class: name })]));
   places.curves.classList.add("grid");
   places.more.classList.add("grid");
-  replace(context.main, h("h1", { class: "unseen" }, "Overview"), places.summary, places.evaluations, places.stagesBar, places.curves,
+  replace(context.main, h("h1", { class: "unseen" }, "Overview"), places.summary, places.alarms, places.evaluations, places.stagesBar, places.curves,
     h("details", { class: "fold", ontoggle: () => charts.forEach((chart) => chart.resize()) }, h("summary", {}, "All other figures"), places.more), places.below);
   draw(run, series);
   below(run);
@@ -56,6 +56,7 @@ function fetchAll() {
 
 function draw(run, series) {
   summary(run);
+  alarms(run.alarms);
   evaluations(series);
   const plotted = Object.keys(series).filter((stage) => series[stage].rounds.length > 1);
   const wanted = get("stage");
@@ -78,6 +79,14 @@ function summary(run) {
     Object.entries(run.unreadable).map(([file, why]) => h("p", { class: "error" }, `${file}: ${why}`)),
     h("ol", { class: "timeline" }, stages.map(([name, stage]) => h("li", { class: stage.seconds === null ? "now" : "done", vars: { "--grow": String(Math.max(stage.seconds ?? 20, 4)) } },
       h("span", {}, words(name)), h("small", {}, stage.seconds === null ? "…" : seconds(stage.seconds)))))));
+}
+
+// What stands comes first; what has passed is kept, since it explains the curves.
+function alarms(all) {
+  const rounds = (alarm) => (alarm.first_round === null ? "" : alarm.first_round === alarm.last_round ? `round ${alarm.last_round}` : `rounds ${alarm.first_round}–${alarm.last_round}`);
+  const row = (alarm) => h("li", {}, badge(alarm.standing ? "alarm" : "was", alarm.standing ? "bad" : ""), h("span", {}, alarm.words), h("small", {}, rounds(alarm)));
+  replace(places.alarms, all.length > 0 && h("section", { class: "card" }, h("h3", {}, "What deserves a look"),
+    h("ul", { class: "alarms" }, [...all].sort((left, right) => right.standing - left.standing).map(row))));
 }
 
 function evaluations(series) {
