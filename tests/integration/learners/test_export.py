@@ -1,4 +1,4 @@
-"""``thor export``: what a run has learnt so far, as a directory that transformers loads."""
+"""``thor export``: what a run has learnt so far, as a directory that transformers and vLLM load."""
 
 import contextlib
 import json
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import ray
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -43,6 +44,28 @@ def thor(*arguments: str) -> int:
     return int(ended.value.code or 0)
 
 
+@ray.remote(num_cpus=1)
+def log_probs_of_vllm(model: str, sequences: list[list[int]]) -> list[list[float]]:
+    """What an engine that was started on a directory makes of sequences."""
+    import asyncio
+
+    from actors.engine import EngineSettings, VllmEngine
+
+    engine = VllmEngine(EngineSettings(model, max_context=128, kv_cache_mib=64))
+    found = asyncio.run(engine.probe_log_probs(sequences))
+    engine.close()
+    return found
+
+
+def log_probs_of_transformers(model: Path, sequences: list[list[int]]) -> list[list[float]]:
+    policy = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    with torch.no_grad():
+        rows = [policy(torch.tensor([ids])).logits[0, :-1].log_softmax(-1) for ids in sequences]
+    return [
+        row.gather(1, torch.tensor(ids[1:])[:, None])[:, 0].tolist() for row, ids in zip(rows, sequences, strict=True)
+    ]
+
+
 def test_a_stopped_run_gives_the_weights_of_its_newest_checkpoint(stopped, learner, policy, capsys):
     path, held = stopped
     assert thor(str(path)) == 0
@@ -53,6 +76,18 @@ def test_a_stopped_run_gives_the_weights_of_its_newest_checkpoint(stopped, learn
     tokenizer = AutoTokenizer.from_pretrained(path / "export")
     assert tokenizer.get_vocab() == AutoTokenizer.from_pretrained(policy).get_vocab()
     assert json.loads((path / "export/thor_prompt.json").read_text())["template"] == "bare"
+
+
+@pytest.mark.slow
+def test_vllm_serves_what_was_exported(stopped, policy):
+    path, _ = stopped
+    assert thor(str(path)) == 0
+    sequences = [[5, 17, 40, 3, 28, 9, 33, 51], [12, 12, 44, 7, 60, 2]]
+    served = ray.get(log_probs_of_vllm.remote(str(path / "export"), sequences), timeout=240)
+    learnt, begun_with = (log_probs_of_transformers(model, sequences) for model in (path / "export", policy))
+    for found, expected, before in zip(served, learnt, begun_with, strict=True):
+        assert found == pytest.approx(expected, abs=1e-4)
+        assert found != pytest.approx(before, abs=1e-2), "as before anything was learnt"
 
 
 def test_a_finished_stage_gives_its_model(stopped, tmp_path, capsys):
