@@ -4,13 +4,13 @@ import itertools
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 
 from actors.generation import EngineError, Generation, GenerationRequest, OnTokens, StopCause
-from thor_ray.weights import Payload, WeightManifest, WeightReceipt, WeightTransferError, combined_checksum
+from thor_ray.weights import Delivery, WeightReceipt, WeightTransferError
 
 ENVIRONMENT: Final = {
     "VLLM_LOGGING_LEVEL": "ERROR",
@@ -142,45 +142,29 @@ class VllmEngine:
             probed.append([row[token].logprob for row, token in zip(rows, ids[1:], strict=True)])
         return probed
 
-    async def update_weights(self, buckets: Sequence[Payload], manifest: WeightManifest) -> WeightReceipt:
+    async def update_weights(self, delivery: Delivery) -> WeightReceipt:
         """Replaces the weights; see `Engine.update_weights`. Keys and values of the old weights are dropped.
 
         Requests in flight, and those that come meanwhile, wait. They keep their tokens and compute keys and values of
         these anew. After an update that failed half-way nothing is served until another one succeeds.
         """
         started = time.perf_counter()
-        if len(buckets) != len(manifest.buckets):
-            raise WeightTransferError(f"{len(buckets)} buckets arrived, {len(manifest.buckets)} were announced")
         await self._engine.pause_generation(mode="keep", clear_cache=True)
         try:
-            arrived = await self._load(buckets, manifest)
+            answers = await self._call_workers("receive_weights", delivery.to_json())
+            if any(answer != answers[0] for answer in answers):
+                raise WeightTransferError(f"version {delivery.version}: workers of one engine got different bytes")
         except BaseException:
             # Whatever it was, a deadline included: the weights are a mixture now.
             self._update_failed = True
             raise
-        label = str(manifest.version)
-        self._version_of_label[label] = manifest.version
+        label = str(delivery.version)
+        self._version_of_label[label] = delivery.version
         await self._engine.update_weight_version(label)
-        self._version = manifest.version
+        self._version = delivery.version
         self._update_failed = False
         await self._engine.resume_generation()
-        return WeightReceipt(manifest.version, combined_checksum(arrived), time.perf_counter() - started)
-
-    async def _load(self, buckets: Sequence[Payload], manifest: WeightManifest) -> list[str]:
-        """Loads all buckets into the paused engine, and returns their checksums."""
-        await self._call_workers("begin_reload")
-        arrived = []
-        for index, (payload, bucket) in enumerate(zip(buckets, manifest.buckets, strict=True)):
-            tensors = [astuple(entry) for entry in bucket.tensors]
-            checksums = await self._call_workers("reload_bucket", payload.tobytes(), tensors, bucket.nbytes)
-            if set(checksums) != {bucket.checksum}:
-                raise WeightTransferError(
-                    f"version {manifest.version}, bucket {index} ({bucket.tensors[0].name} and following): "
-                    f"checksum {bucket.checksum} was sent, {', '.join(checksums)} arrived"
-                )
-            arrived.append(checksums[0])
-        await self._call_workers("finish_reload")
-        return arrived
+        return WeightReceipt(delivery.version, tuple(answers[0]), time.perf_counter() - started)
 
     def close(self) -> None:
         """Ends the engine and its processes; harmless when called twice."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from thor_ray.weights import Payload, WeightManifest, WeightReceipt
+from thor_ray.weights import Delivery, WeightReceipt
 
 
 class StopCause(StrEnum):
@@ -112,7 +112,7 @@ class Engine(Protocol):
             For each sequence of n tokens the n - 1 log-probs of its tokens from the second on.
         """
 
-    async def update_weights(self, buckets: Sequence[Payload], manifest: WeightManifest) -> WeightReceipt:
+    async def update_weights(self, delivery: Delivery) -> WeightReceipt:
         """Replaces the weights. Requests in flight wait, and go on with the new ones from their next token.
 
         Raises:

@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
-import ray
-
 from actors.branching import Branching
 from actors.codec import TokenizerCodec
 from actors.engine import EngineSettings, VllmEngine
@@ -23,7 +21,7 @@ from thor_ray.config import Recipe, SamplingConfig
 from thor_ray.grading import GraderPool
 from thor_ray.problems.problem import Problem
 from thor_ray.trajectory import Group, Trajectory
-from thor_ray.weights import Payload, WeightManifest, WeightReceipt
+from thor_ray.weights import Delivery, WeightReceipt
 
 CALL_SECONDS: Final = 600.0
 """Deadline of calls that are not made of many trajectories, each of which has deadlines of its own."""
@@ -142,13 +140,11 @@ class RolloutActor:
             async with _deadline(f"continuing {len(prompts)} prompts"):
                 return await self._sampler.sample_text(prompts, sampling=sampling, seed=seed, stop=stop)
 
-    async def update_weights(self, buckets: Sequence[Any], manifest: WeightManifest) -> WeightReceipt:
+    async def update_weights(self, delivery: Delivery) -> WeightReceipt:
         """Serves another version from now on. Nothing but families may be in flight, be it in engine, sandbox or grader.
 
         Args:
-            buckets: Of each bucket its bytes or, so that they never pass through the driver, a reference to them in
-                Ray's object store.
-            manifest: What the buckets hold.
+            delivery: What comes, and how; the learner sends it at the same time.
 
         Raises:
             EngineError: something is in flight all of whose tokens should come from one version.
@@ -156,11 +152,8 @@ class RolloutActor:
         """
         if self._calls_in_flight:
             raise EngineError(f"weights cannot be updated while {self._calls_in_flight} calls are in flight")
-        async with _deadline(f"receiving version {manifest.version} of the weights"):
-            payloads: list[Payload] = [
-                await bucket if isinstance(bucket, ray.ObjectRef) else bucket for bucket in buckets
-            ]
-            return await self._engine.update_weights(payloads, manifest)
+        async with _deadline(f"receiving version {delivery.version} of the weights"):
+            return await self._engine.update_weights(delivery)
 
     async def probe(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         """Log-probs of given tokens under the version served; see `Engine.probe_log_probs`."""

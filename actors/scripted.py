@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from actors.codec import Codec
 from actors.generation import Generation, GenerationRequest, OnTokens, StopCause
-from thor_ray.weights import Payload, WeightManifest, WeightReceipt, WeightTransferError, checksum, combined_checksum
+from thor_ray.weights import Delivery, WeightReceipt
 
 Script = Callable[[GenerationRequest], Iterable[int]]
 """What the model would write after a request's ids if nothing stopped it. An iterator may be handed out repeatedly:
@@ -79,13 +79,10 @@ class ScriptedEngine:
         """The same log-probs that generation reports; see `Engine.probe_log_probs`."""
         return [[scripted_log_prob(token) for token in ids[1:]] for ids in sequences]
 
-    async def update_weights(self, buckets: Sequence[Payload], manifest: WeightManifest) -> WeightReceipt:
-        """Checks what arrived and takes its version; see `Engine.update_weights`."""
-        arrived = [checksum(payload) for payload in buckets]
-        if combined_checksum(arrived) != manifest.checksum:
-            raise WeightTransferError(f"version {manifest.version}: the checksums differ")
-        self._version = manifest.version
-        return WeightReceipt(manifest.version, manifest.checksum, 0.0)
+    async def update_weights(self, delivery: Delivery) -> WeightReceipt:
+        """Takes the version; there are no weights to load."""
+        self._version = delivery.version
+        return WeightReceipt(delivery.version, (), 0.0)
 
     def close(self) -> None:
         """There is nothing to end."""

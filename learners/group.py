@@ -15,21 +15,19 @@ from learners.guards import SkippedUpdate, UpdateGuard, group_uids
 from learners.packing import MicroBatch, computed_tokens, plan
 from learners.publish import (
     TOLERANCE,
-    PublishedWeights,
+    Publisher,
     WeightPublication,
     probe_ids,
     probe_sequence,
     verify_probe,
-    verify_receipts,
 )
 from learners.ranks import wait_all
 from learners.sequences import TrainingSequence, token_counts
 from learners.worker import PolicySpec, RankUpdate
 from learners.worker_group import WorkerGroup
-from thor_ray.config import LearnerConfig, ObjectiveConfig, OptimizerConfig
+from thor_ray.config import LearnerConfig, ObjectiveConfig, OptimizerConfig, PublishingConfig
 from thor_ray.objectives import PolicyStatistics, denominators
 from thor_ray.trajectory import GroupKind
-from thor_ray.weights import BUCKET_BYTES
 
 
 class LearnerGroup:
@@ -45,8 +43,11 @@ class LearnerGroup:
         cpus_per_rank: CPUs that Ray reserves for a rank, and its threads.
         gpus_per_rank: 0 or 1; ``None`` takes one if the cluster has GPUs.
         version: Of the weights in the model directory; more than 0 where a run goes on.
+        publishing: How weights reach the engines; ``None`` for the recipe's defaults.
+        workers_per_engine: Processes of an engine that hold a part of the model.
 
     Raises:
+        TransportError: weights cannot be published as the recipe asks on this cluster.
         LearnerPlacementError: the cluster has no room.
         ActorCallError: a rank could not be set up, or later in any method: it failed, died or hangs.
     """
@@ -60,7 +61,10 @@ class LearnerGroup:
         cpus_per_rank: int = 1,
         gpus_per_rank: int | None = None,
         version: int = 0,
+        publishing: PublishingConfig | None = None,
+        workers_per_engine: int = 1,
     ) -> None:
+        self._publisher = Publisher(publishing or PublishingConfig(), workers_per_engine)
         spec = PolicySpec(
             path=model_path.resolve(),
             dtype=dtype,
@@ -215,12 +219,12 @@ class LearnerGroup:
         rows = zip(attached, self.log_probs(sequences, of_reference=True), strict=True)
         return [sequence.with_reference_log_probs(row) for sequence, row in rows]
 
-    def publish(self, engines: Sequence[Any], bucket_bytes: int = BUCKET_BYTES) -> WeightPublication:
+    def publish(self, engines: Sequence[Any], bucket_bytes: int | None = None) -> WeightPublication:
         """Brings the current weights to the engines under the next version, and verifies that they serve them.
 
         Args:
-            engines: Ray actor handles with ``update_weights(buckets, manifest)`` and ``probe(ids)``.
-            bucket_bytes: Size of a bucket.
+            engines: Ray actor handles with ``update_weights(delivery)`` and ``probe(ids)``.
+            bucket_bytes: Size of a bucket, instead of the recipe's.
 
         Raises:
             WeightMismatchError: an engine does not serve what was published.
@@ -230,7 +234,7 @@ class LearnerGroup:
         self._version = publication.version
         return publication
 
-    def publish_again(self, engines: Sequence[Any], bucket_bytes: int = BUCKET_BYTES) -> WeightPublication:
+    def publish_again(self, engines: Sequence[Any], bucket_bytes: int | None = None) -> WeightPublication:
         """Brings the current weights to engines under the version that they have already, after ``load``.
 
         Arguments and errors are those of ``publish``.
@@ -303,16 +307,11 @@ class LearnerGroup:
             progress=dict(progress),
         )
 
-    def _bring(self, engines: Sequence[Any], version: int, bucket_bytes: int) -> WeightPublication:
+    def _bring(self, engines: Sequence[Any], version: int, bucket_bytes: int | None) -> WeightPublication:
         if not engines:
             raise ValueError("there are no engines to publish weights to")
         started = time.monotonic()
-        published: PublishedWeights = self._workers.call("publish_weights", version, bucket_bytes)[0]
-        manifest = published.manifest
-        verify_receipts(
-            manifest,
-            wait_all([engine.update_weights.remote(published.buckets, manifest) for engine in engines], "engine"),
-        )
+        sent = self._publisher.send(self._workers.handles, engines, version, bucket_bytes)
         probe = probe_ids(self._probe, self._workers.policy.vocabulary)
         expected = self.log_probs([probe_sequence(ids) for ids in probe], temperature=1.0)
         gap = verify_probe(
@@ -320,7 +319,7 @@ class LearnerGroup:
             wait_all([engine.probe.remote(probe) for engine in engines], "engine"),
             TOLERANCE[self.dtype],
         )
-        return WeightPublication(version, time.monotonic() - started, gap, manifest.checksum, manifest.nbytes)
+        return WeightPublication(version, time.monotonic() - started, gap, sent.checksum, sent.delivery.nbytes)
 
     def _plan(self, sequences: Sequence[TrainingSequence]) -> tuple[tuple[MicroBatch, ...], ...]:
         config = self.config

@@ -1,25 +1,26 @@
 """Bringing weights to the engines, and making sure that they arrived (invariant 8).
 
-Buckets go from rank 0 to the engines through Ray's object store; the driver sees references and checksums only.
-After every publication two things must hold: each engine computed the manifest's checksum from the bytes it got, and
+Buckets go from the learner's ranks to the engines' processes; the driver sees checksums only.
+After every publication two things must hold: each engine computed the learner's checksums from the bytes it got, and
 each gives the learner's log-probs on a probe. A learner whose updates never reach the engine is the most common
 silent failure of such systems.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import ray
 
+from learners.ranks import wait_all
 from learners.sequences import TrainingSequence
+from thor_ray.config import PublishingConfig
+from thor_ray.errors import UserError
 from thor_ray.trajectory import GroupKind
-from thor_ray.weights import WeightManifest, WeightReceipt, WeightTransferError, pack_buckets
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from thor_ray.weights import Delivery, Transport, WeightReceipt, WeightTransferError, combined_checksum
 
 TOLERANCE: Final[Mapping[str, float]] = {"float32": 1e-3, "bfloat16": 0.3}
 """Largest accepted difference of log-probs, engine against learner, by dtype of the weights. Kernels of the two round
@@ -32,19 +33,6 @@ PROBE_TOKENS: Final = 64
 
 class WeightMismatchError(WeightTransferError):
     """An engine does not serve the weights that were published. Nothing that it samples may be trained on."""
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedWeights:
-    """One version in the object store.
-
-    Attributes:
-        buckets: References to uint8 arrays ``[nbytes]``, in the manifest's order.
-        manifest: What they hold.
-    """
-
-    buckets: list[Any]
-    manifest: WeightManifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,31 +54,140 @@ class WeightPublication:
     nbytes: int
 
 
-def put_weights(parameters: Iterable[tuple[str, "Tensor"]], version: int, bucket_bytes: int) -> PublishedWeights:
-    """Packs parameters and puts each bucket into the object store as soon as it is full."""
-    buckets, manifests = [], []
-    for payload, manifest in pack_buckets(parameters, bucket_bytes):
-        buckets.append(ray.put(payload))
-        manifests.append(manifest)
-    return PublishedWeights(buckets, WeightManifest(version, tuple(manifests)))
+class TransportError(UserError):
+    """The recipe's transport does not fit the cluster."""
 
 
-def verify_receipts(manifest: WeightManifest, receipts: Sequence[WeightReceipt]) -> None:
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What was sent, and what came of it.
+
+    Attributes:
+        delivery: To all engines.
+        checksums: Of each bucket, as the learner computed them.
+    """
+
+    delivery: Delivery
+    checksums: tuple[str, ...]
+
+    @property
+    def checksum(self) -> str:
+        """One for the whole version."""
+        return combined_checksum(self.checksums)
+
+
+class Publisher:
+    """Sends one version after the other from a learner's ranks to engines, over a link that lives on between them.
+
+    Args:
+        config: The recipe's section.
+        workers_per_engine: Processes of an engine that hold a part of the model.
+
+    Raises:
+        TransportError: the cluster cannot do what the recipe asks for.
+    """
+
+    def __init__(self, config: PublishingConfig, workers_per_engine: int = 1) -> None:
+        nodes = sum(node["Alive"] for node in ray.nodes())
+        self._transport = choose_transport(config, int(ray.cluster_resources().get("GPU", 0)), nodes)
+        self._config = config
+        self._workers_per_engine = workers_per_engine
+        self._last: Delivery | None = None
+        self._parties: tuple[Any, ...] = ()
+
+    def send(self, ranks: Sequence[Any], engines: Sequence[Any], version: int, bucket_bytes: int | None = None) -> Sent:
+        """Sends and waits until all engines have loaded.
+
+        Args:
+            ranks: Handles of all `LearnerWorker`.
+            engines: Ray actor handles with ``update_weights(delivery)``.
+            version: Of the weights that the ranks hold now.
+            bucket_bytes: Instead of the recipe's.
+
+        Raises:
+            WeightMismatchError: an engine did not get what was sent.
+            ActorCallError: an engine or a rank failed, died or hangs.
+        """
+        bucket_bytes = bucket_bytes or self._config.bucket_mib * 2**20
+        parties = (bucket_bytes, *ranks, *engines)
+        if self._last is None or parties != self._parties:
+            self._last, self._parties = self._opened(ranks, len(engines), bucket_bytes), parties
+        delivery = replace(self._last, version=version, number=self._last.number + 1)
+        # Whatever fails from here on, the link is not used again.
+        self._last = None
+        sends = [rank.send_weights.remote(delivery) for rank in ranks]
+        receptions = [engine.update_weights.remote(delivery.to_engine(at)) for at, engine in enumerate(engines)]
+        names = [f"learner rank {at}" for at in range(len(ranks))] + [f"engine {at}" for at in range(len(engines))]
+        answers = wait_all([*sends, *receptions], names)
+        sent, receipts = Sent(delivery, answers[0]), answers[len(ranks) :]
+        verify_receipts(sent, receipts)
+        self._last = delivery
+        return sent
+
+    def _opened(self, ranks: Sequence[Any], engines: int, bucket_bytes: int) -> Delivery:
+        """A link that nothing has been sent over yet."""
+        address, port, buckets = wait_all([ranks[0].open_publishing.remote(bucket_bytes)], "learner rank")[0]
+        directory = self._config.directory
+        return Delivery(
+            link=uuid.uuid4().hex,
+            number=0,
+            transport=self._transport,
+            address=address,
+            port=port,
+            version=0,
+            buckets=buckets,
+            ranks=len(ranks),
+            engines=engines,
+            workers=self._workers_per_engine,
+            verification=self._config.verification,
+            timeout_seconds=self._config.timeout_seconds,
+            directory=None if directory is None else str(directory.resolve()),
+        )
+
+
+def choose_transport(config: PublishingConfig, gpus: int, nodes: int) -> Transport:
+    """The transport for a cluster.
+
+    Args:
+        config: What the recipe asks for.
+        gpus: Of the whole cluster.
+        nodes: Of the cluster.
+
+    Raises:
+        TransportError: it is impossible there.
+    """
+    if config.transport == "auto":
+        if gpus:
+            return "nccl"
+        return "shared_memory" if nodes == 1 else "gloo"
+    if config.transport in ("nccl", "cuda_ipc") and not gpus:
+        raise TransportError(
+            f"publishing.transport: {config.transport} needs GPUs, and the cluster has none",
+            "choose auto, shared_memory or gloo",
+        )
+    return config.transport
+
+
+def verify_receipts(sent: Sent, receipts: Sequence[WeightReceipt]) -> None:
     """Compares what engines say with what was sent.
 
     Raises:
         WeightMismatchError: an engine serves another version, or computed another checksum.
     """
+    version, buckets = sent.delivery.version, sent.delivery.buckets
     for engine, receipt in enumerate(receipts):
-        if receipt.version != manifest.version:
+        if receipt.version != version:
+            raise WeightMismatchError(f"engine {engine} serves weights {receipt.version}, but {version} were published")
+        if len(receipt.checksums) != len(sent.checksums):
             raise WeightMismatchError(
-                f"engine {engine} serves weights {receipt.version}, but {manifest.version} were published"
+                f"engine {engine} got {len(receipt.checksums)} buckets of weights {version}, not {len(sent.checksums)}"
             )
-        if receipt.checksum != manifest.checksum:
-            raise WeightMismatchError(
-                f"engine {engine} computed checksum {receipt.checksum} of weights {manifest.version}, "
-                f"the learner {manifest.checksum}: bytes were changed on the way"
-            )
+        for bucket, ours, theirs in zip(buckets, sent.checksums, receipt.checksums, strict=True):
+            if ours != theirs:
+                raise WeightMismatchError(
+                    f"engine {engine} computed checksum {theirs} of weights {version}, {bucket.span}, the learner "
+                    f"{ours}: bytes were changed on the way"
+                )
 
 
 def verify_probe(

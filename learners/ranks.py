@@ -65,37 +65,40 @@ def start(worker: type, placement: Any, *, rank: int, cpus: int, gpus: int) -> A
     )
 
 
-def wait_all(references: Sequence[Any], name: str, timeout_seconds: float = CALL_TIMEOUT_SECONDS) -> list[Any]:
+def wait_all(
+    references: Sequence[Any], name: str | Sequence[str], timeout_seconds: float = CALL_TIMEOUT_SECONDS
+) -> list[Any]:
     """Results in order. The first failure ends the wait, since the others may hang in a collective operation.
 
     Args:
         references: One call per actor.
-        name: What the actors are, for messages: the call at index 2 is that of ``name 2``.
+        name: What the actors are, for messages: the call at index 2 is that of ``name 2``; or the name of each.
         timeout_seconds: For all of them.
 
     Raises:
         ActorCallError: one failed, or did not answer in time. An error that a method raised is its ``__cause__``.
     """
+    names = [f"{name} {index}" for index in range(len(references))] if isinstance(name, str) else name
     pending, results = list(references), {}
     deadline = time.monotonic() + timeout_seconds
     while pending:
         ready, pending = ray.wait(pending, num_returns=1, timeout=max(0.0, deadline - time.monotonic()))
         if not ready:
-            late = ", ".join(f"{name} {references.index(reference)}" for reference in pending)
+            late = ", ".join(names[references.index(reference)] for reference in pending)
             raise ActorCallError(f"{late} gave no answer for {timeout_seconds:.0f} s")
         index = references.index(ready[0])
         try:
             results[index] = ray.get(ready[0])
         except ray.exceptions.RayTaskError as error:
-            _raise_death(references, pending, name)
-            silent = "".join(f"; {name} {references.index(reference)} gives no answer" for reference in pending)
-            raise ActorCallError(f"{name} {index} failed: {error.cause!r}{silent}") from error.cause
+            _raise_death(references, pending, names)
+            silent = "".join(f"; {names[references.index(reference)]} gives no answer" for reference in pending)
+            raise ActorCallError(f"{names[index]} failed: {error.cause!r}{silent}") from error.cause
         except ray.exceptions.RayError as error:
-            raise ActorCallError(f"{name} {index} died: {error}") from error
+            raise ActorCallError(f"{names[index]} died: {error}") from error
     return [results[index] for index in range(len(references))]
 
 
-def _raise_death(references: Sequence[Any], pending: list[Any], name: str) -> None:
+def _raise_death(references: Sequence[Any], pending: list[Any], names: Sequence[str]) -> None:
     """Raises ``ActorCallError`` if one of the pending actors is dead, and leaves in ``pending`` those that are silent.
 
     An actor that loses another in a collective operation fails too, and may be heard of first.
@@ -109,4 +112,4 @@ def _raise_death(references: Sequence[Any], pending: list[Any], name: str) -> No
         except ray.exceptions.RayTaskError:
             continue
         except ray.exceptions.RayError as error:
-            raise ActorCallError(f"{name} {references.index(reference)} died: {error}") from error
+            raise ActorCallError(f"{names[references.index(reference)]} died: {error}") from error

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import torch
 
     from learners.checkpoint import CheckpointState
-    from learners.publish import PublishedWeights
     from learners.zero import Rendezvous
+    from thor_ray.weights import Bucket, Delivery, WeightSender
 
 
 class LearnerStateError(RuntimeError):
@@ -122,6 +122,7 @@ class LearnerWorker:
         self._policy: Any = None
         self._engine: Any = None
         self._reference: Any = None
+        self._sender: WeightSender | None = None
         self._optimizer = OptimizerConfig()
         self._total_updates = 0
         self._update = 0
@@ -254,16 +255,22 @@ class LearnerWorker:
         loss, suspects = self._accumulate(micro_batches, loss_of, with_entropies=objective.entropy_weight > 0)
         return self._take_step(loss, suspects, statistics)
 
-    def publish_weights(self, version: int, bucket_bytes: int) -> "PublishedWeights | None":
-        """Puts the full weights into the object store, bucket by bucket. Rank 0 answers; the others only take part."""
-        from learners import publish, zero
+    def open_publishing(self, bucket_bytes: int) -> "tuple[str, int, tuple[Bucket, ...]]":
+        """Rank 0 starts the board of publications: its address and port, and which weight goes into which bucket."""
+        import ray
 
-        parameters = zero.full_parameters(self._ready_engine().module.policy)
-        if self._engine.global_rank == 0:
-            return publish.put_weights(parameters, version, bucket_bytes)
-        for _ in parameters:
-            pass
-        return None
+        from learners import zero
+        from thor_ray.weights import plan_buckets
+
+        buckets = plan_buckets(zero.parameter_facts(self._ready_engine().module.policy), bucket_bytes)
+        return ray.util.get_node_ip_address(), self._weight_sender().open_board(), buckets
+
+    def send_weights(self, delivery: "Delivery") -> tuple[str, ...]:
+        """Sends the full weights, bucket by bucket, and returns checksums; all ranks but 0 may only take part."""
+        from learners import zero
+
+        gathered = zero.gathered_buckets(self._ready_engine().module.policy, delivery.buckets)
+        return self._weight_sender().send(delivery, gathered)
 
     def save(self, path: Path, state: "CheckpointState") -> None:
         """Writes a checkpoint that a group of the same ZeRO stage can go on from."""
@@ -289,6 +296,13 @@ class LearnerWorker:
         weights = {name: parameter.to("cpu", copy=True) for name, parameter in zero.full_parameters(policy) if leading}
         if leading:
             exporting.write_model(policy, weights, self._spec.path, path)
+
+    def _weight_sender(self) -> "WeightSender":
+        from thor_ray.weights import WeightSender
+
+        if self._sender is None:
+            self._sender = WeightSender(self._ready_engine().global_rank, self._engine.device)
+        return self._sender
 
     def _ready_engine(self) -> Any:
         if self._engine is None:

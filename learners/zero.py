@@ -3,7 +3,7 @@
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from thor_ray.config import OffloadConfig, OptimizerConfig
+from thor_ray.weights import Bucket, ParameterFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +164,51 @@ def full_parameters(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """
     import deepspeed
 
-    from learners.adapters import merge, merge_groups
+    from learners.adapters import merge_groups
 
     for name, (parameters, scaling) in merge_groups(module).items():
         with deepspeed.zero.GatheredParameters(parameters, enabled=hasattr(parameters[0], "ds_id")):
-            weight, *adapter = (parameter.detach() for parameter in parameters)
-            yield name, merge(weight, adapter[0], adapter[1], scaling) if adapter else weight
+            yield name, _whole(parameters, scaling)
+
+
+def parameter_facts(module: nn.Module) -> list[ParameterFacts]:
+    """Names, dtypes and full shapes of the weights that ``full_parameters`` yields, without gathering any."""
+    from learners.adapters import merge_groups
+
+    return [
+        ParameterFacts(
+            name,
+            str(parameters[0].dtype).removeprefix("torch."),
+            tuple(getattr(parameters[0], "ds_shape", parameters[0].shape)),
+        )
+        for name, (parameters, _) in merge_groups(module).items()
+    ]
+
+
+def gathered_buckets(module: nn.Module, buckets: Iterable[Bucket]) -> Iterator[Iterator[tuple[str, Tensor]]]:
+    """Yields the whole weights of one bucket after the other, with adapters merged in.
+
+    ZeRO-3 gathers a bucket's shards in one collective operation and frees them before the next bucket's, so that no
+    rank holds more than one bucket in addition to its own shards. Every rank must go through to the end.
+    """
+    import deepspeed
+
+    from learners.adapters import merge_groups
+
+    groups = merge_groups(module)
+    for bucket in buckets:
+        members = [(entry.name, *groups[entry.name]) for entry in bucket.tensors]
+        sharded = [each for _, parameters, _ in members for each in parameters if hasattr(each, "ds_id")]
+        with deepspeed.zero.GatheredParameters(sharded, enabled=bool(sharded)):
+            yield ((name, _whole(parameters, scaling)) for name, parameters, scaling in members)
+
+
+def _whole(parameters: Sequence[Tensor], scaling: float) -> Tensor:
+    """A weight with its adapter merged in, if it has one. All of them are gathered."""
+    from learners.adapters import merge
+
+    weight, *adapter = (parameter.detach() for parameter in parameters)
+    return merge(weight, adapter[0], adapter[1], scaling) if adapter else weight
 
 
 def _avoid_compilation() -> None:

@@ -9,6 +9,7 @@ from thor_ray.config.learning import ColdStartConfig, LearnerConfig, LoraConfig,
 from thor_ray.config.loading import RecipeError, load_recipe, recipe_names, validate_recipe
 from thor_ray.config.policy import EngineConfig, PolicyConfig, SandboxConfig
 from thor_ray.config.problems import DecontaminationConfig, ProblemsConfig, ProblemSource
+from thor_ray.config.publishing import PublishingConfig
 from thor_ray.config.recipe import Recipe
 from thor_ray.config.reinforcement import FilterConfig, ObjectiveConfig, OffPolicyConfig, RLConfig
 from thor_ray.config.section import Section
@@ -31,6 +32,7 @@ __all__ = [
     "PolicyConfig",
     "ProblemSource",
     "ProblemsConfig",
+    "PublishingConfig",
     "RLConfig",
     "Recipe",
     "RecipeError",

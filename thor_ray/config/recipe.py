@@ -8,6 +8,7 @@ from thor_ray.config.inference import EvaluationConfig
 from thor_ray.config.learning import ColdStartConfig, LearnerConfig
 from thor_ray.config.policy import EngineConfig, PolicyConfig, SandboxConfig
 from thor_ray.config.problems import ProblemsConfig
+from thor_ray.config.publishing import PublishingConfig
 from thor_ray.config.reinforcement import RLConfig
 from thor_ray.config.section import Section
 from thor_ray.config.tirgen import TirgenConfig
@@ -25,6 +26,7 @@ class Recipe(Section):
     sandbox: SandboxConfig = SandboxConfig()
     engine: EngineConfig = EngineConfig()
     learner: LearnerConfig = LearnerConfig()
+    publishing: PublishingConfig = PublishingConfig()
     tirgen: TirgenConfig = TirgenConfig()
     cold_start: ColdStartConfig = ColdStartConfig()
     rl: RLConfig = RLConfig()
@@ -41,6 +43,16 @@ class Recipe(Section):
         if self.learner.zero_stage == 0 and self.policy.dtype == "bfloat16":
             raise ValueError(
                 "learner.zero_stage 0 adds up gradients in bfloat16 and drifts; choose 1, 2 or 3, or policy.dtype float32"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _publishes_over_a_wire_that_fits(self) -> Self:
+        processes = self.engine.actors * self.engine.tensor_parallel
+        if self.publishing.transport == "cuda_ipc" and processes > self.learner.ranks:
+            raise ValueError(
+                "publishing.transport: cuda_ipc needs a learner rank on each GPU of the engines, but learner.ranks is "
+                f"{self.learner.ranks} and engine.actors x engine.tensor_parallel is {processes}; choose nccl"
             )
         return self
 

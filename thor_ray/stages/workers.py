@@ -62,7 +62,16 @@ def started_workers(recipe: Recipe, model: Path, *, learners: bool = True, versi
         stack.callback(lambda: stop_rollout_actors(starting.result()) if starting.exception() is None else None)
         group = None
         if learners:
-            group = stack.enter_context(LearnerGroup(model, recipe.learner, recipe.policy.dtype, version=version))
+            group = stack.enter_context(
+                LearnerGroup(
+                    model,
+                    recipe.learner,
+                    recipe.policy.dtype,
+                    version=version,
+                    publishing=recipe.publishing,
+                    workers_per_engine=recipe.engine.tensor_parallel,
+                )
+            )
         yield Workers(RolloutFleet(starting.result(), room=recipe.engine.max_sequences), codec, group)
 
 

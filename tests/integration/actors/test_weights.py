@@ -1,5 +1,6 @@
 """Weights that arrive in a running engine: served exactly, verified, refused when damaged (invariant 8)."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from transformers import Qwen3ForCausalLM
 from actors.sampler import RolloutSettings
 from thor_ray.config import Recipe, SamplingConfig
 from thor_ray.problems.problem import Problem
-from thor_ray.weights import WeightManifest, WeightReceipt, pack_buckets
+from thor_ray.weights import Delivery, ParameterFacts, WeightReceipt, WeightSender, plan_buckets, transfer
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -28,27 +29,51 @@ def load(path: Path) -> Qwen3ForCausalLM:
     return Qwen3ForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
 
 
-def packed(path: Path, version: int) -> tuple[list[Any], WeightManifest]:
-    model = load(path)
-    buckets = list(pack_buckets(model.named_parameters(), BUCKET_BYTES))
-    return [payload for payload, _ in buckets], WeightManifest(version, tuple(manifest for _, manifest in buckets))
+class Learner:
+    """This process as the learner: it holds weights and sends them over shared memory."""
+
+    def __init__(self) -> None:
+        self._sender = WeightSender(0, torch.device("cpu"))
+        self._links = 0
+
+    def delivery(self, named: dict[str, torch.Tensor], version: int) -> Delivery:
+        """Over a new link."""
+        facts = [ParameterFacts(name, "float32", tuple(each.shape)) for name, each in named.items()]
+        buckets = plan_buckets(facts, BUCKET_BYTES)
+        self._links += 1
+        port = self._sender.open_board()
+        return Delivery(f"link{self._links}", 0, "shared_memory", "127.0.0.1", port, version, buckets)
+
+    def send(self, actor: Any, path: Path, version: int, parameters: int | None = None) -> WeightReceipt:
+        """Sends a policy, or only its first parameters, and returns or raises what the engine says of it."""
+        named: dict[str, torch.Tensor] = dict(itertools.islice(load(path).named_parameters(), parameters))
+        delivery = self.delivery(named, version)
+        receipt = actor.update_weights.remote(delivery)
+        gathered = ([(entry.name, named[entry.name]) for entry in bucket.tensors] for bucket in delivery.buckets)
+        try:
+            sent = self._sender.send(delivery, gathered)
+        finally:
+            answer: WeightReceipt = ray.get(receipt, timeout=60)
+        assert answer.checksums == sent
+        return answer
 
 
 @pytest.fixture
-def publish(rollout_actor: Any, tiny_policies: Any) -> Iterator[Publish]:
-    """Publishes a policy through Ray's object store; the taught one is back afterwards."""
+def learner() -> Learner:
+    return Learner()
+
+
+@pytest.fixture
+def publish(rollout_actor: Any, tiny_policies: Any, learner: Learner) -> Iterator[Publish]:
+    """Publishes a policy; the taught one is back afterwards."""
 
     def send(path: Path, version: int) -> WeightReceipt:
-        payloads, manifest = packed(path, version)
-        assert len(payloads) > 2
-        receipt: WeightReceipt = ray.get(
-            rollout_actor.update_weights.remote([ray.put(payload) for payload in payloads], manifest), timeout=60
-        )
-        assert receipt.checksum == manifest.checksum
+        receipt = learner.send(rollout_actor, path, version)
+        assert len(receipt.checksums) > 2
         return receipt
 
     yield send
-    send(tiny_policies.taught, 0)
+    learner.send(rollout_actor, tiny_policies.taught, 0)
 
 
 def greedy_gap(actor: Any, path: Path, recipe: Recipe, uid: str) -> float:
@@ -95,20 +120,21 @@ def test_trajectories_name_the_version_that_sampled_them(
 
 
 def test_damaged_or_missing_weights_stop_the_engine_until_good_ones_arrive(
-    rollout_actor: Any, tiny_policies: Any, recipe: Recipe, publish: Publish
+    rollout_actor: Any,
+    tiny_policies: Any,
+    recipe: Recipe,
+    publish: Publish,
+    learner: Learner,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    payloads, manifest = packed(tiny_policies.other, 3)
-    damaged = [payload.copy() for payload in payloads]
-    damaged[1][100] ^= 1
-    with pytest.raises(Exception, match=r"version 3, bucket 1 .* was sent, .* arrived"):
-        ray.get(rollout_actor.update_weights.remote(damaged, manifest))
+    with monkeypatch.context() as patch:
+        patch.setattr(transfer, "checksum", lambda *arguments: "of other bytes")
+        with pytest.raises(Exception, match=r"version 3, bucket 0 .*: checksum of other bytes was sent, \w+ arrived"):
+            publish(tiny_policies.other, 3)
     with pytest.raises(Exception, match="their last update failed"):
         ray.get(rollout_actor.ready.remote())
-    partial = WeightManifest(3, manifest.buckets[:1])
     with pytest.raises(Exception, match=r"parameters got no value: model\.layers"):
-        ray.get(rollout_actor.update_weights.remote(payloads[:1], partial))
-    with pytest.raises(Exception, match=r"1 buckets arrived, \d+ were announced"):
-        ray.get(rollout_actor.update_weights.remote(payloads[:1], manifest))
+        learner.send(rollout_actor, tiny_policies.other, 3, parameters=3)
     publish(tiny_policies.other, 4)
     assert greedy_gap(rollout_actor, tiny_policies.other, recipe, "repaired") <= 1e-3
 
@@ -143,14 +169,12 @@ def test_a_family_goes_on_with_new_weights_and_every_token_names_those_that_samp
     assert seen == models.keys()
 
 
-def test_no_update_while_trajectories_are_running(
-    rollout_actor: Any, tiny_policies: Any, recipe: Recipe, publish: Publish
-) -> None:
-    payloads, manifest = packed(tiny_policies.other, 5)
+def test_no_update_while_trajectories_are_running(rollout_actor: Any, recipe: Recipe, learner: Learner) -> None:
+    delivery = learner.delivery({"w": torch.zeros(1)}, 5)
     settings = RolloutSettings(SamplingConfig(max_new_tokens=400), "bare", recipe.policy.max_context)
     before = ray.get(rollout_actor.version.remote())
     running = rollout_actor.rollout_group.remote(Problem("p", "What?", "1", "t"), 32, settings, seed=0, uid="busy")
     with pytest.raises(Exception, match="1 calls are in flight"):
-        ray.get(rollout_actor.update_weights.remote(payloads, manifest))
+        ray.get(rollout_actor.update_weights.remote(delivery))
     group = ray.get(running)
     assert {int(v) for t in group.trajectories for v in t.versions[t.loss_mask()]} == {before}

@@ -3,8 +3,9 @@
 The receiver is a second model in an actor of its own, which answers probes by its own forward pass.
 """
 
+import hashlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from learners.group import LearnerGroup
 from learners.publish import WeightMismatchError
 from learners.sequences import TrainingSequence
 from thor_ray.config import ObjectiveConfig, OptimizerConfig
-from thor_ray.weights import WeightManifest, WeightReceipt, checksum, combined_checksum, unpack_bucket
+from thor_ray.weights import Delivery, NamedTensors, WeightReceipt, WeightReceiver
 
 # Ray's workers cannot import test modules.
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -28,7 +29,7 @@ BUCKET_BYTES = 200_000
 class Receiver:
     """Serves a model as an engine would.
 
-    Faults: ``stale`` loads nothing, ``corrupt`` flips a byte, ``partial`` forgets a parameter.
+    Faults: ``stale`` loads nothing, ``corrupt`` computes another checksum, ``partial`` forgets a parameter.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,25 +38,24 @@ class Receiver:
         torch.set_num_threads(1)
         self.model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
         self.fault: str | None = None
+        self._receiver = WeightReceiver(0, torch.device("cpu"))
 
     def fail_with(self, fault: str | None) -> None:
         self.fault = fault
 
-    def update_weights(self, buckets: Sequence[Any], manifest: WeightManifest) -> WeightReceipt:
-        assert all(isinstance(bucket, ray.ObjectRef) for bucket in buckets), "bytes came through the driver"
+    def update_weights(self, delivery: Delivery) -> WeightReceipt:
         parameters = dict(self.model.named_parameters())
-        checksums = []
-        for reference, bucket in zip(buckets, manifest.buckets, strict=True):
-            payload = ray.get(reference).copy()
-            if self.fault == "corrupt":
-                payload[7] ^= 1
-            checksums.append(checksum(payload))
-            if self.fault == "stale":
-                continue
-            for name, tensor in unpack_bucket(torch.from_numpy(payload), bucket):
-                if not (self.fault == "partial" and name.endswith("layers.0.self_attn.q_proj.weight")):
+
+        def load(named: NamedTensors) -> None:
+            for name, tensor in named:
+                forgotten = self.fault == "partial" and name.endswith("layers.0.self_attn.q_proj.weight")
+                if not (forgotten or self.fault == "stale"):
                     parameters[name].data.copy_(tensor)
-        return WeightReceipt(manifest.version, combined_checksum(checksums), 0.0)
+
+        checksums = self._receiver.receive(delivery, load)
+        if self.fault == "corrupt":
+            checksums = ("of other bytes", *checksums[1:])
+        return WeightReceipt(delivery.version, checksums, 0.0)
 
     def probe(self, sequences: list[list[int]]) -> list[list[float]]:
         answers = []
@@ -66,7 +66,8 @@ class Receiver:
         return answers
 
     def digest(self) -> str:
-        return checksum(b"".join(parameter.detach().numpy().tobytes() for parameter in self.model.parameters()))
+        parts = (parameter.detach().numpy().tobytes() for parameter in self.model.parameters())
+        return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 @pytest.fixture(scope="module")

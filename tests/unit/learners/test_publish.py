@@ -6,32 +6,62 @@ import pytest
 from learners.publish import (
     PROBE_SEQUENCES,
     PROBE_TOKENS,
+    Sent,
+    TransportError,
     WeightMismatchError,
+    choose_transport,
     probe_ids,
     verify_probe,
     verify_receipts,
 )
-from thor_ray.weights import BucketManifest, WeightManifest, WeightReceipt
+from thor_ray.config import PublishingConfig
+from thor_ray.weights import Delivery, ParameterFacts, WeightReceipt, plan_buckets
 
-MANIFEST = WeightManifest(3, (BucketManifest((), 0, "abc"),))
+BUCKETS = plan_buckets([ParameterFacts(name, "float32", (4,)) for name in ("first", "second")], bucket_bytes=16)
+SENT = Sent(Delivery("l", 1, "shared_memory", "host", 1, 3, BUCKETS), ("abc", "def"))
 
 
-def receipt(version: int = 3, checksum: str = MANIFEST.checksum) -> WeightReceipt:
-    return WeightReceipt(version, checksum, 0.1)
+def receipt(version: int = 3, checksums: tuple[str, ...] = SENT.checksums) -> WeightReceipt:
+    return WeightReceipt(version, checksums, 0.1)
 
 
 def test_matching_receipts_pass():
-    verify_receipts(MANIFEST, [receipt(), receipt()])
+    verify_receipts(SENT, [receipt(), receipt()])
 
 
 def test_an_old_version_is_noticed():
     with pytest.raises(WeightMismatchError, match="engine 1 serves weights 2, but 3"):
-        verify_receipts(MANIFEST, [receipt(), receipt(version=2)])
+        verify_receipts(SENT, [receipt(), receipt(version=2)])
 
 
 def test_changed_bytes_are_noticed():
-    with pytest.raises(WeightMismatchError, match="engine 0 computed checksum f00"):
-        verify_receipts(MANIFEST, [receipt(checksum="f00")])
+    with pytest.raises(
+        WeightMismatchError, match="engine 0 computed checksum f00 of weights 3, second, the learner def"
+    ):
+        verify_receipts(SENT, [receipt(checksums=("abc", "f00"))])
+
+
+def test_missing_buckets_are_noticed():
+    with pytest.raises(WeightMismatchError, match="engine 0 got 1 buckets of weights 3, not 2"):
+        verify_receipts(SENT, [receipt(checksums=("abc",))])
+
+
+@pytest.mark.parametrize(
+    ("gpus", "nodes", "chosen"), [(0, 1, "shared_memory"), (0, 2, "gloo"), (8, 1, "nccl"), (8, 2, "nccl")]
+)
+def test_auto_chooses_the_fastest_that_works(gpus: int, nodes: int, chosen: str):
+    assert choose_transport(PublishingConfig(), gpus, nodes) == chosen
+
+
+def test_what_was_asked_for_is_taken_where_it_is_possible():
+    assert choose_transport(PublishingConfig(transport="gloo"), 8, 1) == "gloo"
+    assert choose_transport(PublishingConfig(transport="cuda_ipc"), 1, 1) == "cuda_ipc"
+
+
+@pytest.mark.parametrize("transport", ["nccl", "cuda_ipc"])
+def test_what_needs_gpus_is_refused_where_there_are_none(transport: str):
+    with pytest.raises(TransportError, match=f"publishing.transport: {transport} needs GPUs"):
+        choose_transport(PublishingConfig(transport=transport), 0, 1)
 
 
 def test_the_largest_gap_over_all_engines_is_reported():
