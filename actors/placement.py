@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 import ray
 from ray.exceptions import GetTimeoutError
 
+from actors.layout import Node, nodes_of
 from actors.logs import merge_actor_logs
 from actors.rollout import RolloutActor
 from thor_ray.config import Recipe
@@ -84,15 +85,9 @@ class RayCluster:
         Raises:
             ClusterError: a cluster was named, but does not answer.
         """
-        noted = started_cluster(self._temp_dir or Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray")
-        address = self._address or noted
-        # Ray itself would try for minutes. A note may be all that is left of a cluster that was killed.
-        if address is None or (not self._address and not answers(address)):
+        address = existing_cluster(self._address, self._temp_dir)
+        if address is None:
             return None
-        if not answers(address):
-            raise ClusterError(
-                f"no Ray cluster answers at {address}", "start it, or unset RAY_ADDRESS to use one of our own"
-            )
         return ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
 
     def __exit__(
@@ -103,6 +98,42 @@ class RayCluster:
             ray.shutdown()
         if self._session_logs is not None and self._actor_log is not None:
             merge_actor_logs(self._session_logs, self._actor_log)
+
+
+def existing_cluster(address: str | None = None, temp_dir: Path | None = None) -> str | None:
+    """The address of the cluster that a run would join, ``None`` where it would start one of its own.
+
+    Args:
+        address: As `ray.init` takes it; ``None`` means ``RAY_ADDRESS``, or what ``ray start`` has started here.
+        temp_dir: Where Ray keeps its notes; ``None`` is Ray's own place.
+
+    Raises:
+        ClusterError: a cluster was named, but does not answer.
+    """
+    named = address or os.environ.get("RAY_ADDRESS")
+    noted = started_cluster(temp_dir or Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray")
+    found = named or noted
+    # Ray itself would try for minutes. A note may be all that is left of a cluster that was killed.
+    if found is None or (not named and not answers(found)):
+        return None
+    if not answers(found):
+        raise ClusterError(f"no Ray cluster answers at {found}", "start it, or unset RAY_ADDRESS to use one of our own")
+    return found
+
+
+def nodes_at(address: str) -> list[Node]:
+    """The living nodes of a running cluster, which is left again at once.
+
+    Raises:
+        ConnectionError: it refuses this process; Ray's message says why.
+    """
+    if ray.is_initialized():
+        return nodes_of(ray.nodes())
+    ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+    try:
+        return nodes_of(ray.nodes())
+    finally:
+        ray.shutdown()
 
 
 def started_cluster(temp_dir: Path) -> str | None:

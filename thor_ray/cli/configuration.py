@@ -25,15 +25,24 @@ def show(
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Print a recipe in full: its own settings, the overrides, and the defaults of all else."""
+    """Print a recipe in full: its own settings, the overrides, the defaults of all else, and what that comes to.
+
+    The output is a recipe by itself: what it comes to stands in comments at the end.
+    """
     import yaml
 
     from thor_ray.config import Recipe, load_recipe
+    from thor_ray.planning import derived_rows
+    from thor_ray.tiny import base_model_path
 
     if recipe is None and overrides:
         raise typer.BadParameter("name the recipe that is to be overridden", param_hint="'--set'")
     resolved = Recipe() if recipe is None else load_recipe(recipe, overrides)
     typer.echo(yaml.safe_dump(resolved.model_dump(mode="json"), sort_keys=False), nl=False)
+    named = resolved.policy.model
+    rows = derived_rows(resolved, base_model_path() if named == "tiny" else Path(named))
+    width = max(map(len, rows))
+    typer.echo("\n".join(["", "# What this comes to:", *(f"#   {name:{width}}  {value}" for name, value in rows.items())]))
 
 
 @app.command()

@@ -7,6 +7,7 @@ nearest known one; options that would silently do nothing are refused too. ``tho
 from thor_ray.config.inference import CorrectionConfig, EvaluationConfig, RepairStrategy, SamplingConfig
 from thor_ray.config.learning import ColdStartConfig, LearnerConfig, LoraConfig, OffloadConfig, OptimizerConfig
 from thor_ray.config.loading import RecipeError, load_recipe, recipe_names, validate_recipe
+from thor_ray.config.placement import PlacementConfig
 from thor_ray.config.policy import EngineConfig, PolicyConfig, SandboxConfig
 from thor_ray.config.problems import DecontaminationConfig, ProblemsConfig, ProblemSource
 from thor_ray.config.publishing import PublishingConfig
@@ -29,6 +30,7 @@ __all__ = [
     "OffPolicyConfig",
     "OffloadConfig",
     "OptimizerConfig",
+    "PlacementConfig",
     "PolicyConfig",
     "ProblemSource",
     "ProblemsConfig",

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from thor_ray.config.inference import EvaluationConfig
 from thor_ray.config.learning import ColdStartConfig, LearnerConfig
+from thor_ray.config.placement import PlacementConfig
 from thor_ray.config.policy import EngineConfig, PolicyConfig, SandboxConfig
 from thor_ray.config.problems import ProblemsConfig
 from thor_ray.config.publishing import PublishingConfig
@@ -23,6 +24,7 @@ class Recipe(Section):
     seed: int = Field(0, ge=0)
     policy: PolicyConfig = PolicyConfig()
     problems: ProblemsConfig = ProblemsConfig()
+    placement: PlacementConfig = PlacementConfig()
     sandbox: SandboxConfig = SandboxConfig()
     engine: EngineConfig = EngineConfig()
     learner: LearnerConfig = LearnerConfig()

@@ -12,6 +12,7 @@ from rich.table import Table
 from actors.codec import TokenizerCodec
 from thor_ray.config import Recipe
 from thor_ray.errors import UserError
+from thor_ray.planning import context_faults, derived_rows, memory_faults_of
 from thor_ray.preflight import file_faults, model_faults, require
 from thor_ray.prompt_record import prompt_faults
 from thor_ray.records import Stage, read_columns
@@ -68,11 +69,13 @@ def policy_directory(recipe: Recipe) -> Path:
     """The model directory that the recipe names.
 
     Raises:
-        PreflightError: it cannot be loaded, or was trained with other prompts than the recipe's.
+        PreflightError: it cannot be loaded, reads fewer tokens than the recipe's context, or was trained with other
+            prompts than the recipe's.
         UserError: the recipe's template needs a chat template, and the model has none that can be used.
     """
     model = base_model_path() if recipe.policy.model == "tiny" else Path(recipe.policy.model)
     require(model_faults(model))
+    require(context_faults(model, recipe.policy.max_context))
     template = recipe.policy.template
     require(prompt_faults(model, template, TokenizerCodec.from_directory(str(model)).prompt_frame(template)))
     return model
@@ -82,12 +85,15 @@ def make_plan(recipe: Recipe, stages: Sequence[Stage]) -> Plan:
     """Reads everything that the run depends on.
 
     Raises:
-        PreflightError: the policy is not whole, or the demonstrations are missing.
+        PreflightError: the policy is not whole, does not fit the GPUs that the recipe is made for, or the demonstrations
+            are missing.
         RecordFormatError: the demonstrations are no records of ours.
         ProblemFileError: a problem file is missing, or one of its lines is no problem.
         UserError: no problem is left that fits, or a stage misses what it needs.
     """
     model = policy_directory(recipe)
+    if any(stage in LEARNING for stage in stages):
+        require(memory_faults_of(recipe, model))
     given = recipe.cold_start.demonstrations
     if Stage.COLD_START in stages and Stage.TIRGEN not in stages:
         if given is None:
@@ -139,6 +145,10 @@ def print_plan(plan: Plan, console: Console) -> None:
     if evaluations:
         samples = recipe.evaluation.samples()
         rows["evaluation"] = f"{evaluations} × {len(plan.problems.heldout)} problems × {samples} samples"
+    # Of the derived table, what has not been said in other words.
+    derived = derived_rows(recipe, plan.model)
+    learning = ("GPUs", "memory of a rank") if any(stage in LEARNING for stage in plan.stages) else ()
+    rows |= {name: derived[name] for name in ("memory of an engine", *learning) if name in derived}
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in rows.items():
         table.add_row(f"[bold]{name}", escape(value))

@@ -192,7 +192,7 @@ def test_the_printed_plan_multiplies_out_what_is_sampled_and_learnt():
 
 def test_the_printed_plan_tells_only_what_the_stages_do():
     rows = printed(recipe(), TIRGEN_ONLY)
-    assert set(rows) == {"stages", "policy", "problems", "actors"}
+    assert set(rows) == {"stages", "policy", "problems", "actors", "memory of an engine"}
     assert rows["actors"] == "1 × engine (TP 1)"
     assert "steps" not in printed(recipe(rl={**SMALL_RL, "step_level": False}), TRAIN)["RL round"]
 

@@ -1,0 +1,176 @@
+"""Which node gets which engines and learner ranks: computed before anything is started, from sizes alone."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from thor_ray.config import Recipe
+from thor_ray.preflight import Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What one node of the cluster offers.
+
+    Attributes:
+        name: Ray's id of the node, or what else tells it apart.
+        cpus: Logical CPUs that Ray gives out.
+        gpus: GPUs, whole ones.
+    """
+
+    name: str
+    cpus: int
+    gpus: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a run asks for. An engine lies on one node, and so does each rank; each also takes one logical CPU.
+
+    Attributes:
+        engines: Number of engines.
+        gpus_per_engine: Their tensor parallelism; 0 on a cluster without GPUs.
+        ranks: Number of learner ranks.
+        gpus_per_rank: 1, or 0 on a cluster without GPUs.
+    """
+
+    engines: int
+    gpus_per_engine: int
+    ranks: int
+    gpus_per_rank: int
+
+    @classmethod
+    def of(cls, recipe: Recipe, *, learners: bool, on_gpu: bool) -> "Demand":
+        """What a recipe's engines and, where something is learnt, its learners ask for."""
+        ranks = recipe.learner.ranks if learners else 0
+        return cls(recipe.engine.actors, recipe.engine.tensor_parallel if on_gpu else 0, ranks, int(on_gpu))
+
+    @property
+    def gpus(self) -> int:
+        """GPUs in all."""
+        return self.engines * self.gpus_per_engine + self.ranks * self.gpus_per_rank
+
+    @property
+    def cpus(self) -> int:
+        """Logical CPUs in all."""
+        return self.engines + self.ranks
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one node gets."""
+
+    node: Node
+    engines: int
+    ranks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which node gets what, nodes that get nothing left out.
+
+    Attributes:
+        shares: Largest node first.
+        missing_engines: Engines that found no place.
+        missing_ranks: Ranks that found none.
+    """
+
+    shares: tuple[Share, ...]
+    missing_engines: int
+    missing_ranks: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether everything found a place."""
+        return not self.missing_engines and not self.missing_ranks
+
+
+def lay_out(demand: Demand, nodes: Sequence[Node]) -> Layout:
+    """Puts ranks on as few nodes as engines leave room for, and engines, each whole, on what is left.
+
+    Ranks talk to each other all the time, engines to nobody; so ranks go first, to the largest nodes. Each node gives them
+    as much as it can while all engines still find room, so that everything finds a place whenever there is a way.
+    """
+    ordered = sorted(nodes, key=lambda node: (-node.gpus, -node.cpus, node.name))
+    room = {node.name: _engine_room(node, 0, demand) for node in ordered}
+    ranks: dict[str, int] = {}
+    left = demand.ranks
+    for node in ordered:
+        spare = max(0, sum(room.values()) - demand.engines)
+        most = min(left, node.cpus, node.gpus // demand.gpus_per_rank if demand.gpus_per_rank else node.cpus)
+        given = next(
+            count for count in range(most, -1, -1) if room[node.name] - _engine_room(node, count, demand) <= spare
+        )
+        ranks[node.name], left = given, left - given
+        room[node.name] = _engine_room(node, given, demand)
+    shares, waiting = [], demand.engines
+    for node in ordered:
+        engines = min(waiting, room[node.name])
+        waiting -= engines
+        if engines or ranks[node.name]:
+            shares.append(Share(node, engines, ranks[node.name]))
+    return Layout(tuple(shares), waiting, left)
+
+
+def placement_faults(demand: Demand, nodes: Sequence[Node], *, gpus_wanted: bool) -> Iterator[Fault]:
+    """Why a cluster cannot take the demand: what was asked for, what there is, what is missing.
+
+    Args:
+        demand: Of the run.
+        nodes: Of the cluster.
+        gpus_wanted: Whether the recipe is made for GPUs.
+    """
+    there = describe(nodes)
+    if gpus_wanted and not any(node.gpus for node in nodes):
+        yield Fault(
+            f"the recipe is made for GPUs, and the cluster has none: {there}",
+            "join a cluster with GPUs (RAY_ADDRESS), or run on CPUs with --set placement.gpu_memory_gib=null",
+        )
+        return
+    layout = lay_out(demand, nodes)
+    if layout.fits:
+        return
+    engine = f"{demand.gpus_per_engine} GPU each on one node" if demand.gpus_per_engine else "1 CPU each"
+    wanted = f"{demand.engines} engines ({engine})" + (f" and {demand.ranks} learner ranks" if demand.ranks else "")
+    missing = [
+        f"{count} {name}"
+        for count, name in ((layout.missing_engines, "engines"), (layout.missing_ranks, "ranks"))
+        if count
+    ]
+    yield Fault(
+        f"{wanted} need {_amount(demand.gpus, demand.cpus)}; the cluster has {there}; no room for {' and '.join(missing)}",
+        "lower engine.actors, engine.tensor_parallel or learner.ranks, or add nodes",
+    )
+
+
+def describe(nodes: Sequence[Node]) -> str:
+    """Nodes in words, equal ones together: ``2 nodes of 8 GPUs and 96 CPUs, 1 node of 4 CPUs``."""
+    if not nodes:
+        return "no nodes"
+    kinds: dict[tuple[int, int], int] = {}
+    for node in sorted(nodes, key=lambda node: (-node.gpus, -node.cpus)):
+        kinds[node.gpus, node.cpus] = kinds.get((node.gpus, node.cpus), 0) + 1
+    return ", ".join(
+        f"{count} node{'s' if count > 1 else ''} of {_amount(gpus, cpus)}" for (gpus, cpus), count in kinds.items()
+    )
+
+
+def nodes_of(rows: Sequence[Mapping[str, Any]]) -> list[Node]:
+    """The living nodes of a cluster, from what ``ray.nodes()`` gives."""
+    return [
+        Node(row["NodeID"], int(row["Resources"].get("CPU", 0)), int(row["Resources"].get("GPU", 0)))
+        for row in rows
+        if row["Alive"]
+    ]
+
+
+def _engine_room(node: Node, ranks: int, demand: Demand) -> int:
+    """Engines that a node has room for beside so many ranks."""
+    cpus = node.cpus - ranks
+    if not demand.gpus_per_engine:
+        return cpus
+    return max(0, min(cpus, (node.gpus - ranks * demand.gpus_per_rank) // demand.gpus_per_engine))
+
+
+def _amount(gpus: int, cpus: int) -> str:
+    return (f"{gpus} GPU{'s' if gpus > 1 else ''} and " if gpus else "") + f"{cpus} CPU{'s' if cpus != 1 else ''}"
