@@ -42,7 +42,9 @@ def show(
     named = resolved.policy.model
     rows = derived_rows(resolved, base_model_path() if named == "tiny" else Path(named))
     width = max(map(len, rows))
-    typer.echo("\n".join(["", "# What this comes to:", *(f"#   {name:{width}}  {value}" for name, value in rows.items())]))
+    typer.echo(
+        "\n".join(["", "# What this comes to:", *(f"#   {name:{width}}  {value}" for name, value in rows.items())])
+    )
 
 
 @app.command()
