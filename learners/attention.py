@@ -79,7 +79,8 @@ def _sequence_by_sequence(query: Tensor, key: Tensor, value: Tensor, starts: Ten
     attended = [
         scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, enable_gqa=True) for q, k, v in parts
     ]
-    return torch.cat(attended, dim=2).transpose(1, 2)
+    # Joined token by token, as the layer goes on with them: the other way round it would have to copy them once more.
+    return torch.cat([each.transpose(1, 2) for each in attended], dim=1)
 
 
 AttentionInterface.register(PACKED, packed_attention)

@@ -60,12 +60,14 @@ class VocabularyProjection(nn.Module):
     def _chunk(self, hidden: Tensor, targets: Tensor, temperature: float, with_entropies: bool) -> tuple[Tensor, ...]:
         # Not a call of the head, whose own ZeRO-3 hooks would gather its weight.
         logits = nn.functional.linear(hidden, self.head.weight, self.head.bias)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
-        normaliser = logits.logsumexp(-1)
-        log_probs = logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1) - normaliser
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        if temperature != 1:  # A pass over all logits, and another one over their gradients.
+            logits = logits / temperature
+        distribution = logits.log_softmax(-1)
+        log_probs = -nn.functional.nll_loss(distribution, targets, reduction="none")
         if not with_entropies:
             return (log_probs,)
-        return log_probs, normaliser - torch.linalg.vecdot(logits.softmax(-1), logits)
+        return log_probs, -torch.linalg.vecdot(distribution.exp(), distribution)
 
 
 class TokenLogProbs(nn.Module):
