@@ -2,7 +2,6 @@
 
 import logging
 import os
-import socket
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -15,6 +14,7 @@ from actors.logs import merge_actor_logs
 from actors.rollout import RolloutActor
 from thor_ray.config import Recipe
 from thor_ray.errors import UserError
+from thor_ray.preflight import listens
 
 START_SECONDS: Final = 300.0
 """How long the rollout actors may take to load their engines."""
@@ -114,9 +114,9 @@ def existing_cluster(address: str | None = None, temp_dir: Path | None = None) -
     noted = started_cluster(temp_dir or Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray")
     found = named or noted
     # Ray itself would try for minutes. A note may be all that is left of a cluster that was killed.
-    if found is None or (not named and not answers(found)):
+    if found is None or (not named and not listens(found)):
         return None
-    if not answers(found):
+    if not listens(found):
         raise ClusterError(f"no Ray cluster answers at {found}", "start it, or unset RAY_ADDRESS to use one of our own")
     return found
 
@@ -140,18 +140,6 @@ def started_cluster(temp_dir: Path) -> str | None:
     """The address that ``ray start`` noted on this machine, ``None`` where there is no such note."""
     note = temp_dir / "ray_current_cluster"
     return note.read_text().strip() or None if note.is_file() else None
-
-
-def answers(address: str, seconds: float = 3.0) -> bool:
-    """Whether something listens at ``host:port``, with or without a scheme before it; true where that is not said."""
-    host, separator, port = address.rpartition("://")[2].rpartition(":")
-    if not separator or not port.isdecimal():
-        return True
-    try:
-        socket.create_connection((host, int(port)), timeout=seconds).close()
-    except OSError:
-        return False
-    return True
 
 
 def start_rollout_actors(

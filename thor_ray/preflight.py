@@ -104,6 +104,18 @@ def port_faults(port: int, what: str) -> Iterator[Fault]:
             yield Fault(f"port {port} for {what} is taken: {error.strerror}", "end what listens there, or name another")
 
 
+def listens(address: str, seconds: float = 3.0) -> bool:
+    """Whether something listens at ``host:port``, with or without a scheme before it; true where that is not said."""
+    host, separator, port = address.rpartition("://")[2].rpartition(":")
+    if not separator or not port.isdecimal():
+        return True
+    try:
+        socket.create_connection((host, int(port)), timeout=seconds).close()
+    except OSError:
+        return False
+    return True
+
+
 def available_memory() -> int:
     """MiB that this process may still use: of the machine, and of its control group if that is limited."""
     available = psutil.virtual_memory().available

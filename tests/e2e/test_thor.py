@@ -45,12 +45,27 @@ def test_a_pipe_that_closes_early_is_no_error(work):
     assert "Traceback" not in done.stderr
 
 
-def test_the_doctor_examines_this_machine(work):
-    done = thor(work, "doctor")
-    assert done.returncode == (1 if "fail" in done.stdout.split() else 0), done.stderr
-    for name in ("python", "packages", "memory", "disk", "/dev/shm", "sandbox", "GPU"):
-        assert name in done.stdout
-    assert "level" in done.stdout
+def test_the_doctor_examines_this_machine_and_starts_an_engine(work):
+    done = thor(work, "doctor", "smoke", "--json")
+    checks = {check["name"]: check for check in json.loads(done.stdout)}
+    assert set(checks) >= {
+        "python",
+        "packages",
+        "known conflicts",
+        "memory",
+        "disk",
+        "/dev/shm",
+        "GPU",
+        "NCCL",
+        "ports",
+    }
+    assert set(checks) >= {"ray cluster", "ray authentication", "data", "model of smoke", "problems of smoke"}
+    for name in ("sandbox", "grader", "vLLM engine", "tiny policy"):
+        assert checks[name]["verdict"] == "ok", checks[name]
+    assert "level" in checks["sandbox"]["found"]
+    errors = [check for check in checks.values() if check["verdict"] == "error"]
+    assert all(check["remedy"] for check in checks.values() if check["verdict"] != "ok")
+    assert done.returncode == (1 if errors else 0), done.stderr
 
 
 def test_pretraining_does_not_replace_what_is_no_model(tmp_path):

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from thor_ray import doctor, preflight
-from thor_ray.doctor import Verdict, check_disk, check_memory, package_trouble
+from thor_ray import preflight
+from thor_ray.doctor import Verdict, machine
+from thor_ray.doctor.machine import check_disk, check_memory
+from thor_ray.doctor.software import package_trouble
 from thor_ray.errors import PreflightError
 from thor_ray.preflight import (
     available_memory,
@@ -131,10 +133,12 @@ def test_package_trouble_names_what_is_missing_and_what_is_of_another_version():
     assert package_trouble(wanted, installed.get) == ["ray is 2.59.0, not ==2.60.0", "numpy is missing"]
 
 
-@pytest.mark.parametrize(("mebibytes", "verdict"), [(20000, Verdict.OK), (6000, Verdict.WARN), (1000, Verdict.FAIL)])
+@pytest.mark.parametrize(
+    ("mebibytes", "verdict"), [(20000, Verdict.OK), (6000, Verdict.WARNING), (1000, Verdict.ERROR)]
+)
 def test_the_doctor_judges_memory_and_disk(monkeypatch, mebibytes, verdict):
-    monkeypatch.setattr(doctor, "available_memory", lambda: mebibytes)
-    monkeypatch.setattr(doctor, "free_mebibytes", lambda path: mebibytes)
+    monkeypatch.setattr(machine, "available_memory", lambda: mebibytes)
+    monkeypatch.setattr(machine, "free_mebibytes", lambda path: mebibytes)
     for check in (check_memory(), check_disk()):
         assert check.verdict is verdict
         assert bool(check.remedy) == (verdict is not Verdict.OK)

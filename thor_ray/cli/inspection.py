@@ -1,10 +1,14 @@
 """``thor report``, ``thor show``, ``thor doctor``, ``thor version``: looking at runs and at the machine."""
 
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from thor_ray.doctor import Check
 
 RunArgument = Annotated[str, typer.Argument(help="A run's name below runs/, or the path of its directory.")]
 
@@ -65,24 +69,53 @@ def show(
         rendering.print_trajectory(directory, trajectory, tokens, Console())
 
 
-def doctor() -> None:
-    """Check whether this machine can run the loop, and say what to do where it cannot."""
+def doctor(
+    recipe: Annotated[str | None, typer.Argument(help="Look at this recipe's model and problems as well.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="As JSON: name, verdict, found, remedy of each check.")
+    ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Leave out the start of an engine, which takes longest.")
+    ] = False,
+) -> None:
+    """Check whether this machine can run the loop, and say what to do where it cannot.
+
+    Ends with code 1 if there is an error; warnings stop nothing.
+    """
+    import json
+    from dataclasses import asdict
+
+    from thor_ray.config import load_recipe
+    from thor_ray.doctor import Verdict, examine
+
+    checks = list(examine(None if recipe is None else load_recipe(recipe)))
+    if not quick:
+        from thor_ray.stages.engine_check import check_engine
+
+        checks.append(check_engine())
+    if as_json:
+        typer.echo(json.dumps([asdict(check) for check in checks], indent=2, ensure_ascii=False))
+    else:
+        print_checks(checks)
+    if any(check.verdict is Verdict.ERROR for check in checks):
+        raise typer.Exit(1)
+
+
+def print_checks(checks: "Sequence[Check]") -> None:
+    """The doctor's table."""
     from rich.table import Table
     from rich.text import Text
 
-    from thor_ray.doctor import Verdict, examine
+    from thor_ray.doctor import Verdict
 
-    colours = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
+    colours = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.ERROR: "red"}
     table = Table("", "check", box=None, pad_edge=False, header_style="bold")
     for heading in ("found", "what to do"):
         table.add_column(heading, overflow="fold")
-    checks = examine()
     for check in checks:
         words = (check.name, check.found, check.remedy)
         table.add_row(Text(check.verdict, colours[check.verdict]), *map(Text, words))
     Console().print(table)
-    if any(check.verdict is Verdict.FAIL for check in checks):
-        raise typer.Exit(1)
 
 
 def version() -> None:

@@ -4,7 +4,8 @@ import socket
 
 import pytest
 
-from actors.placement import ClusterError, RayCluster, answers, started_cluster
+from actors.placement import ClusterError, RayCluster, started_cluster
+from thor_ray.preflight import listens
 
 
 def closed_port() -> int:
@@ -23,12 +24,12 @@ def test_the_note_of_ray_start_names_the_cluster(tmp_path):
 @pytest.mark.parametrize("scheme", ["", "ray://"])
 def test_a_listener_answers_and_a_closed_port_does_not(scheme):
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert answers(f"{scheme}127.0.0.1:{server.getsockname()[1]}")
-    assert not answers(f"{scheme}127.0.0.1:{closed_port()}")
+        assert listens(f"{scheme}127.0.0.1:{server.getsockname()[1]}")
+    assert not listens(f"{scheme}127.0.0.1:{closed_port()}")
 
 
 def test_an_address_without_a_port_is_left_to_ray():
-    assert answers("auto")
+    assert listens("auto")
 
 
 def test_a_named_cluster_that_does_not_answer_is_refused_at_once(tmp_path):
