@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -13,6 +13,7 @@ from thor_ray.errors import RunNotFoundError, UserError, WorkerError
 
 if TYPE_CHECKING:
     from thor_ray.config import Recipe
+    from thor_ray.progress import Progress
     from thor_ray.records import Stage
     from thor_ray.runlog import RunLog
     from thor_ray.stages.plan import Plan
@@ -37,6 +38,9 @@ Name = Annotated[str | None, typer.Option(help="Name of the run, a directory bel
 RunDir = Annotated[Path | None, typer.Option(help="Run directory, instead of runs/NAME.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on after the last finished stage.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that lies there already.")]
+Live = Annotated[
+    bool, typer.Option("--live", help="Serve a page of the run for as long as it goes on, and print its address.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, print the plan, and stop.")]
 
 
@@ -53,6 +57,7 @@ class Launch:
         resume: Go on with it.
         overwrite: Replace it.
         dry_run: Stop before anything is started.
+        live: Serve a page of the run while it goes on.
     """
 
     command: str
@@ -63,6 +68,7 @@ class Launch:
     resume: bool
     overwrite: bool
     dry_run: bool
+    live: bool = False
 
     def __post_init__(self) -> None:
         if self.resume and self.overwrite:
@@ -78,6 +84,7 @@ def smoke(
     resume: Resume = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
+    live: Live = False,
 ) -> None:
     """Run the whole loop on this machine: TIRGen, cold start, hierarchical RL, self-correcting evaluation.
 
@@ -87,7 +94,7 @@ def smoke(
 
     settings = [*(QUICK if quick else ()), *settings_of(seed=seed), *(overrides or [])]
     command = "smoke --quick" if quick else "smoke"
-    start(Launch(command, "smoke", settings, name, run_dir, resume, overwrite, dry_run), SMOKE)
+    start(Launch(command, "smoke", settings, name, run_dir, resume, overwrite, dry_run, live), SMOKE)
 
 
 def train(
@@ -101,12 +108,13 @@ def train(
     resume: Resume = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
+    live: Live = False,
 ) -> None:
     """Train a policy by hierarchical RL, then evaluate it with and without self-correction."""
     from thor_ray.stages.plan import TRAIN
 
     settings = [*settings_of(model=model, train=problems, seed=seed), *(overrides or [])]
-    start(Launch("train", recipe, settings, name or "train", run_dir, resume, overwrite, dry_run), TRAIN)
+    start(Launch("train", recipe, settings, name or "train", run_dir, resume, overwrite, dry_run, live), TRAIN)
 
 
 def sft(
@@ -120,12 +128,13 @@ def sft(
     resume: Resume = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
+    live: Live = False,
 ) -> None:
     """Fine-tune a policy on demonstrations, observations masked, then evaluate it."""
     from thor_ray.stages.plan import SFT
 
     settings = [*settings_of(model=model, demonstrations=demonstrations, seed=seed), *(overrides or [])]
-    start(Launch("sft", recipe, settings, name or "sft", run_dir, resume, overwrite, dry_run), SFT)
+    start(Launch("sft", recipe, settings, name or "sft", run_dir, resume, overwrite, dry_run, live), SFT)
 
 
 def tirgen(
@@ -139,12 +148,13 @@ def tirgen(
     resume: Resume = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
+    live: Live = False,
 ) -> None:
     """Build demonstrations: reasoning steps whose computations are rewritten as executed Python."""
     from thor_ray.stages.plan import TIRGEN
 
     settings = [*settings_of(model=model, train=problems, seed=seed), *(overrides or [])]
-    start(Launch("tirgen", recipe, settings, name or "tirgen", run_dir, resume, overwrite, dry_run), TIRGEN)
+    start(Launch("tirgen", recipe, settings, name or "tirgen", run_dir, resume, overwrite, dry_run, live), TIRGEN)
 
 
 def start(launch: Launch, stages: "Sequence[Stage]") -> None:
@@ -176,13 +186,29 @@ def start(launch: Launch, stages: "Sequence[Stage]") -> None:
 
     with opened_run(launch, recipe, path) as log, Progress(console) as progress:
         log.attach(AlarmBell(log.metrics(), progress.alarm))
-        run_plan(plan, log, progress)
+        with served_page(log, progress) if launch.live else nullcontext():
+            run_plan(plan, log, progress)
     # Once more, now that the run is over: until then its status is `running`.
     report = write_report(log)
     print_report_table(report, console)
-    console.print(f"report {log.report_html}\nlook at trajectories: thor show {path}", highlight=False, soft_wrap=True)
+    console.print(
+        f"report {log.report_html}\nlook at trajectories: thor show {path}, thor dashboard {path}",
+        highlight=False,
+        soft_wrap=True,
+    )
     if not all(claim["holds"] for claim in report["claims"]):
         raise typer.Exit(1)
+
+
+@contextmanager
+def served_page(log: "RunLog", progress: "Progress") -> Iterator[None]:
+    """Serves a page of the run for as long as the block runs, and says where."""
+    from thor_ray.dashboard import served
+    from thor_ray.run_directory import RunDirectory
+
+    with served(RunDirectory(log.path)) as address:
+        progress.console.print(f"dashboard: {address}", highlight=False, soft_wrap=True)
+        yield
 
 
 @contextmanager

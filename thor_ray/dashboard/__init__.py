@@ -5,6 +5,6 @@ filters, sorts and pages them, ``details`` opens one trajectory, ``families`` it
 ``timing`` plot. ``app`` serves these as JSON beside the packaged page in ``static/``, ``access`` says to whom.
 """
 
-from thor_ray.dashboard.server import DashboardOptions, serve
+from thor_ray.dashboard.server import DashboardOptions, serve, served
 
-__all__ = ["DashboardOptions", "serve"]
+__all__ = ["DashboardOptions", "serve", "served"]

@@ -1,9 +1,10 @@
-"""Serves the page until it is told to stop."""
+"""Serves the page until it is told to stop, or as long as a run goes on."""
 
 import contextlib
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from threading import Thread
 from typing import Final
 
 import uvicorn
@@ -16,6 +17,8 @@ from thor_ray.run_directory import RunDirectory
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8700
+SHUTDOWN_SECONDS: Final = 3
+"""How long requests that are being answered may keep a page from closing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +48,53 @@ def serve(runs: Sequence[RunDirectory], options: DashboardOptions, announce: Cal
         UserError: nothing can listen there, or the address needs a token.
     """
     Access.for_host(options.host, options.token, options.port)
-    catalogue = Catalogue(runs)
     with contextlib.closing(_listen(options)) as listener:
-        port = listener.getsockname()[1]
-        app = create_app(catalogue, Access.for_host(options.host, options.token, port))
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            lifespan="off",
-            ws="none",
-            timeout_graceful_shutdown=3,
-        )
-        announce(_address(options, port))
+        server = _server(runs, options, listener)
+        announce(_address(options, listener))
         # Ctrl-C is how a page is closed: uvicorn has ended by itself when it passes the signal on.
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listener])
+            server.run(sockets=[listener])
+
+
+@contextlib.contextmanager
+def served(run: RunDirectory, port: int = DEFAULT_PORT) -> Iterator[str]:
+    """Serves a page over one run to this machine, in a thread of this process, for as long as the block runs.
+
+    Args:
+        run: The run, which this process may be writing.
+        port: To listen on; a free one is taken where somebody else has it.
+
+    Yields:
+        The address.
+    """
+    try:
+        listener = _listen(DashboardOptions(port=port))
+    except UserError:
+        listener = _listen(DashboardOptions(port=0))
+    with contextlib.closing(listener):
+        options = DashboardOptions()
+        server = _server([run], options, listener)
+        thread = Thread(target=server.run, kwargs={"sockets": [listener]}, name="dashboard", daemon=True)
+        thread.start()
+        try:
+            yield _address(options, listener)
+        finally:
+            server.should_exit = True
+            thread.join(SHUTDOWN_SECONDS + 2)
+
+
+def _server(runs: Sequence[RunDirectory], options: DashboardOptions, listener: socket.socket) -> uvicorn.Server:
+    access = Access.for_host(options.host, options.token, listener.getsockname()[1])
+    config = uvicorn.Config(
+        create_app(Catalogue(runs), access),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+    return uvicorn.Server(config)
 
 
 def _listen(options: DashboardOptions) -> socket.socket:
@@ -80,6 +113,7 @@ def _listen(options: DashboardOptions) -> socket.socket:
     return listener
 
 
-def _address(options: DashboardOptions, port: int) -> str:
+def _address(options: DashboardOptions, listener: socket.socket) -> str:
+    port = listener.getsockname()[1]
     host = f"[{options.host}]" if ":" in options.host else options.host
     return f"http://{host}:{port}/" + (f"?token={options.token}" if options.token else "")
