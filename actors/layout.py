@@ -30,20 +30,34 @@ class Demand:
     Attributes:
         engines: Number of engines.
         gpus_per_engine: Their tensor parallelism; 0 on a cluster without GPUs.
-        ranks: Number of learner ranks.
+        ranks: Number of learner ranks with a place of their own.
         gpus_per_rank: 1, or 0 on a cluster without GPUs.
+        ranks_with_engines: Number of learner ranks that share an engine's place, one each.
     """
 
     engines: int
     gpus_per_engine: int
     ranks: int
     gpus_per_rank: int
+    ranks_with_engines: int = 0
 
     @classmethod
     def of(cls, recipe: Recipe, *, learners: bool, on_gpu: bool) -> "Demand":
         """What a recipe's engines and, where something is learnt, its learners ask for."""
         ranks = recipe.learner.ranks if learners else 0
-        return cls(recipe.engine.actors, recipe.engine.tensor_parallel if on_gpu else 0, ranks, int(on_gpu))
+        together = recipe.placement.mode == "colocated"
+        return cls(
+            engines=recipe.engine.actors,
+            gpus_per_engine=recipe.engine.tensor_parallel if on_gpu else 0,
+            ranks=0 if together else ranks,
+            gpus_per_rank=int(on_gpu),
+            ranks_with_engines=ranks if together else 0,
+        )
+
+    @property
+    def cpus_per_engine(self) -> int:
+        """Logical CPUs of an engine's place."""
+        return 2 if self.ranks_with_engines else 1
 
     @property
     def gpus(self) -> int:
@@ -53,7 +67,17 @@ class Demand:
     @property
     def cpus(self) -> int:
         """Logical CPUs in all."""
-        return self.engines + self.ranks
+        return self.engines * self.cpus_per_engine + self.ranks
+
+    @property
+    def engine_bundle(self) -> dict[str, float]:
+        """What Ray reserves for an engine, and a rank that shares its place."""
+        return _bundle(self.cpus_per_engine, self.gpus_per_engine)
+
+    @property
+    def rank_bundle(self) -> dict[str, float]:
+        """What Ray reserves for a rank with a place of its own."""
+        return _bundle(1, self.gpus_per_rank)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +155,11 @@ def placement_faults(demand: Demand, nodes: Sequence[Node], *, gpus_wanted: bool
     if layout.fits:
         return
     engine = f"{demand.gpus_per_engine} GPU each on one node" if demand.gpus_per_engine else "1 CPU each"
-    wanted = f"{demand.engines} engines ({engine})" + (f" and {demand.ranks} learner ranks" if demand.ranks else "")
+    wanted = f"{demand.engines} engines ({engine})"
+    if demand.ranks:
+        wanted += f" and {demand.ranks} learner ranks"
+    elif demand.ranks_with_engines:
+        wanted += ", each with a learner rank,"
     missing = [
         f"{count} {name}"
         for count, name in ((layout.missing_engines, "engines"), (layout.missing_ranks, "ranks"))
@@ -166,10 +194,14 @@ def nodes_of(rows: Sequence[Mapping[str, Any]]) -> list[Node]:
 
 def _engine_room(node: Node, ranks: int, demand: Demand) -> int:
     """Engines that a node has room for beside so many ranks."""
-    cpus = node.cpus - ranks
+    places = max(0, node.cpus - ranks) // demand.cpus_per_engine
     if not demand.gpus_per_engine:
-        return cpus
-    return max(0, min(cpus, (node.gpus - ranks * demand.gpus_per_rank) // demand.gpus_per_engine))
+        return places
+    return max(0, min(places, (node.gpus - ranks * demand.gpus_per_rank) // demand.gpus_per_engine))
+
+
+def _bundle(cpus: int, gpus: int) -> dict[str, float]:
+    return {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
 
 
 def _amount(gpus: int, cpus: int) -> str:

@@ -8,9 +8,11 @@ from typing import Any, Final, Self
 
 import ray
 from ray.exceptions import GetTimeoutError
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from actors.layout import Node, nodes_of
 from actors.logs import merge_actor_logs
+from actors.reservation import Bundles
 from actors.rollout import RolloutActor
 from thor_ray.config import Recipe
 from thor_ray.errors import UserError
@@ -143,17 +145,23 @@ def started_cluster(temp_dir: Path) -> str | None:
 
 
 def start_rollout_actors(
-    recipe: Recipe, model: str, start_seconds: float = START_SECONDS, *, version: int = 0
+    recipe: Recipe,
+    model: str,
+    start_seconds: float = START_SECONDS,
+    *,
+    version: int = 0,
+    bundles: Bundles | None = None,
 ) -> list[Any]:
     """Starts ``recipe.engine.actors`` rollout actors and waits until each has generated a token.
 
-    On a cluster with GPUs each takes ``recipe.engine.tensor_parallel`` of them, elsewhere one logical CPU.
+    On a cluster with GPUs each takes ``recipe.engine.tensor_parallel`` of them, everywhere one logical CPU.
 
     Args:
         recipe: Sections ``policy``, ``engine`` and ``sandbox`` are used.
         model: Hugging Face directory of the policy, readable on every node.
         start_seconds: How long they may take together.
         version: Of the weights in ``model``.
+        bundles: Reserved room for them; ``None`` leaves it to Ray to find some.
 
     Returns:
         Handles of `RolloutActor`.
@@ -162,19 +170,14 @@ def start_rollout_actors(
         ClusterError: the cluster has not enough of what they need, or they did not start in time.
         ray.exceptions.RayActorError: an actor failed to start; the message ends with its cause.
     """
-    needed = rollout_resources(recipe, on_gpu=ray.cluster_resources().get("GPU", 0) > 0)
-    total = {name: amount * recipe.engine.actors for name, amount in needed.items()}
-    available = ray.cluster_resources()
-    for name, amount in total.items():
-        if available.get(name, 0) < amount:
-            raise ClusterError(
-                f"{recipe.engine.actors} rollout actors need {amount:g} {name}, the cluster has "
-                f"{available.get(name, 0):g}; lower engine.actors or engine.tensor_parallel, or add nodes"
-            )
-    actor_class = ray.remote(
-        num_cpus=needed["CPU"], num_gpus=needed.get("GPU", 0), max_restarts=0, scheduling_strategy="SPREAD"
-    )(RolloutActor)
-    actors = [actor_class.remote(recipe, model, version) for _ in range(recipe.engine.actors)]
+    if bundles is None:
+        bundles = _anywhere(recipe)
+    actors = [
+        ray.remote(RolloutActor)
+        .options(num_cpus=1, num_gpus=bundles.gpus, max_restarts=0, scheduling_strategy=_strategy(bundles, index))
+        .remote(recipe, model, version)
+        for index in range(recipe.engine.actors)
+    ]
     try:
         ray.get([actor.ready.remote() for actor in actors], timeout=start_seconds)
     except GetTimeoutError as error:
@@ -199,8 +202,24 @@ def stop_rollout_actors(actors: list[Any], close_seconds: float = 30.0) -> None:
         ray.kill(actor)
 
 
-def rollout_resources(recipe: Recipe, on_gpu: bool) -> dict[str, float]:
-    """What Ray should reserve for one rollout actor."""
-    if on_gpu:
-        return {"CPU": 1, "GPU": recipe.engine.tensor_parallel}
-    return {"CPU": 1}
+def _anywhere(recipe: Recipe) -> Bundles:
+    """No room in particular, on a cluster that has enough of it.
+
+    Raises:
+        ClusterError: it has not.
+    """
+    there = ray.cluster_resources()
+    gpus = recipe.engine.tensor_parallel if there.get("GPU", 0) else 0
+    for name, amount in (("CPU", recipe.engine.actors), ("GPU", gpus * recipe.engine.actors)):
+        if there.get(name, 0) < amount:
+            raise ClusterError(
+                f"{recipe.engine.actors} rollout actors need {amount:g} {name}, the cluster has {there.get(name, 0):g}; "
+                "lower engine.actors or engine.tensor_parallel, or add nodes"
+            )
+    return Bundles(None, (), gpus)
+
+
+def _strategy(bundles: Bundles, index: int) -> Any:
+    if bundles.group is None:
+        return "SPREAD"
+    return PlacementGroupSchedulingStrategy(bundles.group, placement_group_bundle_index=bundles.indices[index])

@@ -21,7 +21,7 @@ from learners.publish import (
     probe_sequence,
     verify_probe,
 )
-from learners.ranks import wait_all
+from learners.ranks import ReservedRanks, wait_all
 from learners.sequences import TrainingSequence, token_counts
 from learners.worker import PolicySpec, RankUpdate
 from learners.worker_group import WorkerGroup
@@ -45,6 +45,7 @@ class LearnerGroup:
         version: Of the weights in the model directory; more than 0 where a run goes on.
         publishing: How weights reach the engines; ``None`` for the recipe's defaults.
         workers_per_engine: Processes of an engine that hold a part of the model.
+        reserved: Room for the ranks that the caller has reserved; ``None`` reserves some.
 
     Raises:
         TransportError: weights cannot be published as the recipe asks on this cluster.
@@ -63,6 +64,7 @@ class LearnerGroup:
         version: int = 0,
         publishing: PublishingConfig | None = None,
         workers_per_engine: int = 1,
+        reserved: ReservedRanks | None = None,
     ) -> None:
         self._publisher = Publisher(publishing or PublishingConfig(), workers_per_engine)
         spec = PolicySpec(
@@ -92,6 +94,7 @@ class LearnerGroup:
             cpus=cpus_per_rank,
             gpus=gpus_per_rank,
             timeout_seconds=config.timeout_seconds,
+            reserved=reserved,
         )
 
     def __enter__(self) -> Self:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import ray
@@ -30,6 +31,21 @@ class ActorCallError(WorkerError):
     """A rank or an engine failed, died or hangs; the message names it, ``__cause__`` says why."""
 
 
+@dataclass(frozen=True, slots=True)
+class ReservedRanks:
+    """Room for ranks that somebody else has reserved and will give back.
+
+    Attributes:
+        group: Ray's placement group.
+        bundles: Index of each rank's bundle.
+        gpus: GPUs that each rank takes of its bundle; less than 1 where it shares one.
+    """
+
+    group: Any
+    bundles: tuple[int, ...]
+    gpus: float
+
+
 def place(ranks: int, cpus: int, gpus: int) -> Any:
     """Reserves one bundle per rank, on as few nodes as possible.
 
@@ -47,8 +63,8 @@ def place(ranks: int, cpus: int, gpus: int) -> Any:
     return group
 
 
-def start(worker: type, placement: Any, *, rank: int, cpus: int, gpus: int) -> Any:
-    """Starts one rank's actor in its bundle. It is never restarted: its state would be gone."""
+def start(worker: type, placement: Any, *, bundle: int, cpus: int, gpus: float) -> Any:
+    """Starts one rank's actor in a bundle. It is never restarted: its state would be gone."""
     environment = {"OMP_NUM_THREADS": str(cpus)}
     if not gpus:
         environment["DS_ACCELERATOR"] = "cpu"
@@ -58,7 +74,7 @@ def start(worker: type, placement: Any, *, rank: int, cpus: int, gpus: int) -> A
             num_cpus=cpus,
             num_gpus=gpus,
             max_restarts=0,
-            scheduling_strategy=PlacementGroupSchedulingStrategy(placement, placement_group_bundle_index=rank),
+            scheduling_strategy=PlacementGroupSchedulingStrategy(placement, placement_group_bundle_index=bundle),
             runtime_env={"env_vars": environment},
         )
         .remote()

@@ -6,7 +6,7 @@ from typing import Any, Final
 import ray
 from ray.util.placement_group import remove_placement_group
 
-from learners.ranks import START_TIMEOUT_SECONDS, place, start, wait_all
+from learners.ranks import START_TIMEOUT_SECONDS, ReservedRanks, place, start, wait_all
 from learners.worker import LearnerWorker, PolicyFacts, PolicySpec
 from learners.zero import Rendezvous
 
@@ -24,6 +24,7 @@ class WorkerGroup:
         cpus: CPUs that Ray reserves for a rank, and its threads.
         gpus: 0 or 1 per rank.
         timeout_seconds: After which a rank that gives no answer counts as hung.
+        reserved: Room for them, ``cpus`` and ``gpus`` each; ``None`` reserves some.
 
     Attributes:
         policy: What rank 0 says of the policy.
@@ -33,13 +34,23 @@ class WorkerGroup:
         ActorCallError: a rank could not be set up.
     """
 
-    def __init__(self, spec: PolicySpec, *, ranks: int, cpus: int, gpus: int, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        spec: PolicySpec,
+        *,
+        ranks: int,
+        cpus: int,
+        gpus: int,
+        timeout_seconds: float,
+        reserved: ReservedRanks | None = None,
+    ) -> None:
         self._timeout_seconds = timeout_seconds
         self._workers: list[Any] = []
-        self._placement = place(ranks, cpus, gpus)
+        self._placement = place(ranks, cpus, gpus) if reserved is None else None
+        room = reserved or ReservedRanks(self._placement, tuple(range(ranks)), gpus)
         try:
             self._workers = [
-                start(LearnerWorker, self._placement, rank=rank, cpus=cpus, gpus=gpus) for rank in range(ranks)
+                start(LearnerWorker, room.group, bundle=bundle, cpus=cpus, gpus=room.gpus) for bundle in room.bundles
             ]
             endpoint = self._workers[0].endpoint.remote()
             address, port = wait_all([endpoint], "learner rank", START_TIMEOUT_SECONDS)[0]

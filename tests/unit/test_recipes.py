@@ -15,6 +15,7 @@ from actors.layout import Node
 from thor_ray.config import RecipeError, load_recipe, recipe_names
 from thor_ray.config.loading import RECIPES, merge
 from thor_ray.errors import PreflightError
+from thor_ray.planning import derived_rows, memory_faults_of
 from thor_ray.preflight import require
 from thor_ray.stages import dry_run
 from thor_ray.stages.plan import SFT, SMOKE, TRAIN, make_plan
@@ -212,3 +213,29 @@ def test_a_model_that_reads_less_than_the_context_is_refused(stand_ins):
     recipe = load_recipe("thor-7b", [*stand_ins, f"policy.model={base_model_path()}"])
     with pytest.raises(PreflightError, match=r"max_context is 4096, but .* knows 2048 positions"):
         make_plan(recipe, SFT)
+
+
+PAIRS = ["placement.mode=colocated", "engine.actors=8", "learner.ranks=8", "publishing.transport=cuda_ipc"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["engine.actors=4", "engine.tensor_parallel=2"], "engine.tensor_parallel must be 1, not 2"),
+        (["engine.actors=4"], "engine.actors 4 equal learner.ranks 8"),
+        (["publishing.transport=auto"], "set publishing.transport: cuda_ipc"),
+    ],
+)
+def test_gpus_are_shared_in_pairs_or_not_at_all(overrides, message):
+    with pytest.raises(RecipeError, match=message):
+        load_recipe("thor-1.5b", PAIRS + overrides)
+
+
+def test_both_of_a_pair_have_to_fit_one_gpu():
+    recipe = load_recipe("thor-1.5b", [*PAIRS, "engine.gpu_memory_utilization=0.5"])
+    assert list(memory_faults_of(recipe, Path(recipe.policy.model))) == []
+    assert derived_rows(recipe, Path(recipe.policy.model))["GPUs"] == "8, shared, of 79 GiB"
+    greedy = load_recipe("thor-1.5b", PAIRS)
+    (fault,) = memory_faults_of(greedy, Path(greedy.policy.model))
+    assert "65.2 GiB for an engine and" in fault.message
+    assert "lower engine.gpu_memory_utilization" in fault.remedy

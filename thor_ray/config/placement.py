@@ -1,4 +1,6 @@
-"""The recipe's section ``placement``: which machines it is made for."""
+"""The recipe's section ``placement``: which machines it is made for, and who shares a GPU."""
+
+from typing import Literal
 
 from pydantic import Field
 
@@ -8,6 +10,11 @@ from thor_ray.config.section import Section
 class PlacementConfig(Section):
     """What the recipe expects of the cluster."""
 
+    mode: Literal["disaggregated", "colocated"] = Field(
+        "disaggregated",
+        description="Engines and learner ranks on GPUs of their own; or one engine and one rank on each GPU, which then "
+        "both have to fit, and take turns.",
+    )
     gpu_memory_gib: float | None = Field(
         None,
         gt=0,

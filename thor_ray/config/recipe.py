@@ -59,6 +59,23 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _shares_gpus_in_pairs(self) -> Self:
+        if self.placement.mode == "disaggregated":
+            return self
+        if self.engine.tensor_parallel != 1 or self.engine.actors != self.learner.ranks:
+            raise ValueError(
+                "placement.mode: colocated puts one engine and one rank on each GPU: engine.tensor_parallel must be 1, not "
+                f"{self.engine.tensor_parallel}, and engine.actors {self.engine.actors} equal learner.ranks "
+                f"{self.learner.ranks}"
+            )
+        if self.placement.gpu_memory_gib is not None and self.publishing.transport in ("auto", "nccl"):
+            raise ValueError(
+                "placement.mode: colocated cannot send weights over nccl, which wants a GPU for each process: set "
+                "publishing.transport: cuda_ipc"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _runs_programs_only_if_asked_for(self) -> Self:
         rounds = {
             "rl.sampling": self.rl.sampling.max_rounds,

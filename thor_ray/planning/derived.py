@@ -25,13 +25,18 @@ def memory_faults_of(recipe: Recipe, model: Path) -> Iterator[Fault]:
     memory, shape = recipe.placement.gpu_memory_gib, shape_of(model)
     if memory is None or shape is None:
         return
-    learner = learner_memory(shape, recipe)
-    if learner.total > memory * GIBIBYTE:
+    learner, engine = learner_memory(shape, recipe), engine_memory(shape, recipe)
+    if recipe.placement.mode == "colocated" and engine.total + learner.total > memory * GIBIBYTE:
+        yield Fault(
+            f"placement.mode: colocated needs about {_gib(engine.total)} for an engine and {_gib(learner.total)} for a "
+            f"rank on each GPU of {memory:g} GiB: {_parts(learner)}",
+            "lower engine.gpu_memory_utilization, or " + _learner_remedy(recipe, learner.dominant),
+        )
+    elif learner.total > memory * GIBIBYTE:
         yield Fault(
             f"a learner rank needs about {_gib(learner.total)} of the {memory:g} GiB of its GPU: {_parts(learner)}",
             _learner_remedy(recipe, learner.dominant),
         )
-    engine = engine_memory(shape, recipe)
     if engine.cache_tokens < recipe.policy.max_context:
         yield Fault(
             f"an engine's key-value cache would hold {max(engine.cache_tokens, 0)} tokens, fewer than "
@@ -76,7 +81,9 @@ def _actor_rows(recipe: Recipe) -> dict[str, str]:
         "learner ranks": f"{learner.ranks}, ZeRO {learner.zero_stage}",
     }
     if recipe.placement.gpu_memory_gib is not None:
-        rows["GPUs"] = f"{gpus} + {learner.ranks} = {gpus + learner.ranks}, of {recipe.placement.gpu_memory_gib:g} GiB"
+        together = recipe.placement.mode == "colocated"
+        count = f"{gpus}, shared" if together else f"{gpus} + {learner.ranks} = {gpus + learner.ranks}"
+        rows["GPUs"] = f"{count}, of {recipe.placement.gpu_memory_gib:g} GiB"
     return rows
 
 

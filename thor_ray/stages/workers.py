@@ -10,7 +10,9 @@ from pathlib import Path
 from actors.codec import TokenizerCodec
 from actors.fleet import RolloutFleet
 from actors.placement import start_rollout_actors, stop_rollout_actors
+from actors.reservation import Reservation
 from learners.group import LearnerGroup
+from learners.ranks import ReservedRanks
 from thor_ray.config import Recipe
 from thor_ray.progress import Progress
 from thor_ray.runlog import RunLog
@@ -52,14 +54,18 @@ def started_workers(recipe: Recipe, model: Path, *, learners: bool = True, versi
         version: Of the weights in ``model``; more than 0 where a run goes on.
 
     Raises:
-        ClusterError: the cluster has no room for the rollout actors.
-        LearnerPlacementError: nor for the learners.
+        PreflightError: the cluster is too small for both.
+        ClusterBusyError: others hold what is needed.
     """
     codec = TokenizerCodec.from_directory(str(model))
     with ThreadPoolExecutor(max_workers=1) as executor, ExitStack() as stack:
         # Each takes tens of seconds, most of it imports, so they start at the same time.
-        starting = executor.submit(start_rollout_actors, recipe, str(model), version=version)
+        room = stack.enter_context(Reservation(recipe, learners=learners))
+        starting = executor.submit(start_rollout_actors, recipe, str(model), version=version, bundles=room.engines)
         stack.callback(lambda: stop_rollout_actors(starting.result()) if starting.exception() is None else None)
+        if recipe.placement.mode == "colocated":
+            # An engine that starts takes what it finds missing of its GPU for its own, so nobody else may start then.
+            starting.result()
         group = None
         if learners:
             group = stack.enter_context(
@@ -70,6 +76,7 @@ def started_workers(recipe: Recipe, model: Path, *, learners: bool = True, versi
                     version=version,
                     publishing=recipe.publishing,
                     workers_per_engine=recipe.engine.tensor_parallel,
+                    reserved=ReservedRanks(room.ranks.group, room.ranks.indices, room.ranks.gpus),
                 )
             )
         yield Workers(RolloutFleet(starting.result(), room=recipe.engine.max_sequences), codec, group)

@@ -91,7 +91,7 @@ class Ranks:
 
     def __init__(self, count: int, policy: Path) -> None:
         self.placement = place(count, 1, 0)
-        self.workers = [start(ProbedWorker, self.placement, rank=rank, cpus=1, gpus=0) for rank in range(count)]
+        self.workers = [start(ProbedWorker, self.placement, bundle=rank, cpus=1, gpus=0) for rank in range(count)]
         address, port = ray.get(self.workers[0].endpoint.remote())
         spec = PolicySpec(policy, "float32", 0, gradient_checkpointing=False, packing=True, threads=1)
         self.ready = [

@@ -97,3 +97,18 @@ def test_rays_own_rows_are_read_and_dead_nodes_left_out():
 @pytest.mark.parametrize(("nodes", "words"), [([], "no nodes"), ([Node("a", 1, 1)], "1 node of 1 GPU and 1 CPU")])
 def test_nodes_in_words(nodes, words):
     assert describe(nodes) == words
+
+
+PAIRS = ["placement.mode=colocated", "engine.actors=8", "learner.ranks=8", "publishing.transport=cuda_ipc"]
+
+
+def test_colocated_pairs_need_one_gpu_and_two_cpus_each():
+    recipe = load_recipe("thor-1.5b", PAIRS)
+    demand = Demand.of(recipe, learners=True, on_gpu=True)
+    assert (demand.gpus, demand.cpus, demand.engine_bundle) == (8, 16, {"CPU": 2, "GPU": 1})
+    assert shares(lay_out(demand, [Node("a", 96, 8)])) == {"a": (8, 0)}
+    (fault,) = placement_faults(demand, [Node("a", 14, 8)], gpus_wanted=True)
+    assert "8 engines (1 GPU each on one node), each with a learner rank, need 8 GPUs and 16 CPUs" in fault.message
+    assert "no room for 1 engines" in fault.message
+    alone = Demand.of(recipe, learners=False, on_gpu=True)
+    assert (alone.gpus, alone.cpus) == (8, 8)
