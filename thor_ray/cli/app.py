@@ -25,6 +25,7 @@ from thor_ray.cli import (
     sandboxing,
     solving,
     tiny,
+    tirgen,
     watching,
 )
 from thor_ray.errors import UserError, WorkerError
@@ -43,7 +44,6 @@ app = typer.Typer(
 app.command()(runs.smoke)
 app.command()(runs.train)
 app.command()(runs.sft)
-app.command()(runs.tirgen)
 app.command()(solving.solve)
 app.command()(grading.grade)
 app.command()(grading.audit_golds)
@@ -56,6 +56,7 @@ app.command()(inspection.version)
 evaluation.app.command()(rescoring.score)
 evaluation.app.command()(rescoring.judge)
 app.add_typer(evaluation.app, name="eval")
+app.add_typer(tirgen.app, name="tirgen")
 app.add_typer(configuration.app, name="config")
 app.add_typer(problems.app, name="problems")
 app.add_typer(coding.app, name="code")

@@ -3,10 +3,9 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from typer.core import TyperGroup
 
 from thor_ray.cli.runs import (
     DryRun,
@@ -25,6 +24,7 @@ from thor_ray.cli.runs import (
     resolve,
     settings_of,
 )
+from thor_ray.cli.verbs import DEFAULT_VERB, DefaultVerbGroup
 from thor_ray.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from thor_ray.evaluation.store import EvaluationDirectory
     from thor_ray.grading import GraderPool
 
-DEFAULT_VERB: Final = "run"
 COLUMN_GAP: Final = 2
 SHOWN_SECTIONS: Final = 3
 """Sections of a report that are printed; files have all."""
@@ -49,21 +48,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON; `thor eval sch
 BootstrapSeed = Annotated[int, typer.Option(min=0, help="Of the intervals.")]
 
 
-class EvaluationVerbs(TyperGroup):
-    """``thor eval`` is itself a verb, ``run``, unless the first word after it names another one."""
-
-    @property
-    def default_verb(self) -> Any:
-        """The command that runs where none is named."""
-        return self.commands[DEFAULT_VERB]
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Puts the default verb in front of arguments that do not begin with a verb."""
-        named = bool(args) and args[0] in self.commands
-        return super().parse_args(ctx, args if named else [DEFAULT_VERB, *args])
-
-
-app = typer.Typer(cls=EvaluationVerbs, help="Evaluate a policy, or recorded responses; compare evaluations.")
+app = typer.Typer(cls=DefaultVerbGroup, help="Evaluate a policy, or recorded responses; compare evaluations.")
 
 
 @app.command(

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from thor_ray.trajectory import Trajectory
+from thor_ray.refine.agreement import Agreement, agreement
+from thor_ray.trajectory import ExecutionStatus, Trajectory
 
 
 class Source(StrEnum):
@@ -30,8 +31,46 @@ class CheckedClaim:
     observed: str | None
 
     @property
+    def agreement(self) -> Agreement:
+        return agreement(self.claimed, self.observed)
+
+    @property
     def agrees(self) -> bool:
-        return self.claimed == self.observed
+        return self.agreement.agrees
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A program that ran."""
+
+    code: str
+    status: ExecutionStatus
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefinedStep:
+    """What became of one step.
+
+    Attributes:
+        index: Of the solution's step; what remains of a step after its first program comes again under the same index.
+        text: What the refiner saw.
+        verdict: The refiner's, a ``thor_ray.refine.Verdict``.
+        reasoning: What was kept before the programs.
+        blocks: The programs in the order in which they ran.
+        claim: What they were to settle; ``None`` where the step has nothing for a program.
+        kind: Of the computation, a ``thor_ray.refine.OperationKind``; empty without a claim.
+        conclusion: What was kept behind them.
+    """
+
+    index: int
+    text: str
+    verdict: str
+    reasoning: str
+    blocks: tuple[Block, ...] = ()
+    claim: CheckedClaim | None = None
+    kind: str = ""
+    conclusion: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +82,14 @@ class Demonstration:
         source: Who wrote the reasoning.
         prose: Thoughts and answer without programs and observations.
         claims: Every claim that programs were written for, in order.
+        steps: How each step was taken apart, in order.
     """
 
     trajectory: Trajectory
     source: Source
     prose: str
     claims: tuple[CheckedClaim, ...]
+    steps: tuple[RefinedStep, ...] = ()
 
     @property
     def problem_id(self) -> str:

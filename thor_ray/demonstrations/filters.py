@@ -14,6 +14,8 @@ from thor_ray.demonstrations.code_quality import is_substantial
 from thor_ray.demonstrations.demonstration import Demonstration
 from thor_ray.demonstrations.funnel import Rule
 from thor_ray.grading import GradeStatus, has_degenerate_repetition
+from thor_ray.refine.agreement import Agreement, agreement
+from thor_ray.refine.formulas import has_latex
 from thor_ray.trajectory import ExecutionStatus
 
 REPEATED_CHARACTERS = 20
@@ -31,14 +33,15 @@ def boxed() -> Rule:
 
 
 def clean_prose() -> Rule:
-    """No fence in the prose, where it would open an action, and dollar signs come in pairs."""
+    """No fence in the prose, where it would open an action, and dollar signs that delimit formulas come in pairs."""
 
     def reject(demonstration: Demonstration) -> str | None:
         if "```" in demonstration.prose:
             return "a fence outside actions"
         dollars = demonstration.prose.count("$") - demonstration.prose.count("\\$")
-        # One alone is a currency (the release's exception).
-        return "unbalanced dollar signs" if dollars % 2 and dollars != 1 else None
+        # One alone is a price (the release's exception), and so are all of them where there is no LaTeX.
+        formulas = dollars != 1 and has_latex(demonstration.prose)
+        return "unbalanced dollar signs" if formulas and dollars % 2 else None
 
     return _each("clean_prose", reject)
 
@@ -98,8 +101,9 @@ def answer_observed() -> Rule:
     """The boxed answer is what some program printed, so that the policy learns to read it off."""
 
     def reject(demonstration: Demonstration) -> str | None:
-        printed = {claim.observed for claim in demonstration.claims}
-        return None if demonstration.trajectory.answer in printed else "the answer was not printed"
+        answer = demonstration.trajectory.answer or ""
+        printed = any(agreement(answer, claim.observed) is Agreement.SAME for claim in demonstration.claims)
+        return None if printed else "the answer was not printed"
 
     return _each("answer_observed", reject)
 

@@ -96,6 +96,14 @@ class Sieve:
         self._kept += len(left)
         return left
 
+    def rejections(self) -> dict[str, str]:
+        """Of each rejected trajectory the rule and the reason, ``answer_correct: wrong``."""
+        return {
+            identity: f"{rule.name}: {reason}"
+            for rule, rejected in zip(self._rules, self._rejected, strict=True)
+            for identity, reason in rejected
+        }
+
     def funnel(self) -> Funnel:
         """The report, independent of the order in which demonstrations came."""
         outcomes = tuple(

@@ -88,11 +88,15 @@ class DemonstrationWriter:
         self._thought = ""
 
     def settle(self, claim: Claim, result: ExecutionResult) -> None:
-        """Records what the last program for ``claim`` said; a value that differs from the claimed one replaces it."""
+        """Records what the last program for ``claim`` said; a value that differs from the claimed one replaces it.
+
+        A claimed value that is the printed one rounded stays: whole buses out of 2.5 are the reasoning's own affair.
+        """
         observed = result.text.strip() if result.status is ExecutionStatus.OK else None
-        self._claims.append(CheckedClaim(claim.expression, claim.result, observed))
+        checked = CheckedClaim(claim.expression, claim.result, observed)
+        self._claims.append(checked)
         self._observed.pop(claim.result, None)
-        if observed is not None and observed != claim.result and _VALUE.fullmatch(observed):
+        if observed is not None and not checked.agrees and _VALUE.fullmatch(observed):
             self._observed[claim.result] = observed
 
     def finish(self) -> Trajectory:

@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 BinaryOperator = Literal["+", "-", "*", "/", "^", "mod"]
 UnaryOperator = Literal["-", "!", "%"]
-Function = Literal["gcd", "lcm", "binomial", "tau", "sigma", "prime", "digit_sum", "factorial"]
+Function = Literal["gcd", "lcm", "binomial", "tau", "sigma", "prime", "digit_sum", "factorial", "sqrt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,14 @@ class Call:
     arguments: tuple["Expression", ...]
 
 
-Expression = Number | Unary | Binary | Call
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """An unknown, a single letter."""
+
+    name: str
+
+
+Expression = Number | Variable | Unary | Binary | Call
 
 SYMPY_FUNCTIONS: Final[Mapping[Function, str]] = {
     "gcd": "sympy.igcd",
@@ -55,6 +62,7 @@ SYMPY_FUNCTIONS: Final[Mapping[Function, str]] = {
     "sigma": "sympy.divisor_sigma",
     "prime": "sympy.prime",
     "factorial": "sympy.factorial",
+    "sqrt": "sympy.sqrt",
 }
 
 _PRECEDENCE: Final = {"+": 1, "-": 1, "mod": 2, "*": 2, "/": 2, "^": 4}
@@ -103,6 +111,8 @@ def _render(expression: Expression, rational: str | None) -> tuple[str, int]:
     match expression:
         case Number(text):
             return (text if rational is None or expression.is_integer else f'{rational}("{text}")'), _ATOM
+        case Variable(name):
+            return name, _ATOM
         case Unary("-", operand):
             return f"-{_operand(operand, rational, _NEGATION_PRECEDENCE)}", _NEGATION_PRECEDENCE
         case Unary("!", operand):
@@ -116,6 +126,14 @@ def _render(expression: Expression, rational: str | None) -> tuple[str, int]:
             # A power groups from the right, everything else from the left.
             before, after = (own + 1, _NEGATION_PRECEDENCE) if operator == "^" else (own, own + 1)
             first, second = _operand(left, rational, before), _operand(right, rational, after)
+            if (
+                operator == "^"
+                and rational is not None
+                and is_integer_expression(left)
+                and not isinstance(right, Number)
+            ):
+                # Python's integers turn to floats under a negative exponent, exact fractions do not.
+                first = f"{rational}({to_python(left)})"
             return f"{first} {_PYTHON.get(operator, operator)} {second}", own
         case Call(function, arguments):
             inside = ", ".join(to_python(argument, rational) for argument in arguments)
@@ -128,10 +146,15 @@ def _operand(expression: Expression, rational: str | None, least: int) -> str:
 
 
 def _quotient(left: Expression, right: Expression, rational: str | None) -> tuple[str, int]:
-    if rational is not None:
+    # SymPy divides its own roots and unknowns exactly, and its constructor of fractions takes neither.
+    if rational is not None and not any(_is_symbolic(part) for side in (left, right) for part in parts_of(side)):
         return f"{rational}({to_python(left, rational)}, {to_python(right, rational)})", _ATOM
     own = _PRECEDENCE["/"]
     return f"{_operand(left, rational, own)} / {_operand(right, rational, own + 1)}", own
+
+
+def _is_symbolic(part: Expression) -> bool:
+    return isinstance(part, Variable) or (isinstance(part, Call) and part.function == "sqrt")
 
 
 def _stays_integer(part: Expression) -> bool:
@@ -145,5 +168,5 @@ def _stays_integer(part: Expression) -> bool:
             return isinstance(exponent, Number)
         case Binary(operator):
             return operator != "/"
-        case Call():
+        case Call() | Variable():
             return False

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from thor_ray.refine.expressions import (
     Binary,
@@ -33,10 +34,18 @@ class OperationKind(StrEnum):
     DIGIT_SUM = "digit_sum"
     RECURRENCE = "recurrence"
     LINEAR_SYSTEM = "linear_system"
+    LINEAR_EQUATION = "linear_equation"
+    PROGRESSION_SUM = "progression_sum"
+    DIVISIBILITY = "divisibility"
+    PRIMALITY = "primality"
     INTEGER_ARITHMETIC = "integer_arithmetic"
     """Integers under ``+ - * **`` and remainders."""
     RATIONAL_ARITHMETIC = "rational_arithmetic"
     """With quotients, decimals or percentages."""
+    DECIMAL_ARITHMETIC = "decimal_arithmetic"
+    """The same, where the result is wanted as a decimal of so many digits."""
+    RADICALS = "radicals"
+    """With square roots."""
     NAMED_FUNCTIONS = "named_functions"
     """Any other expression whose functions SymPy has."""
 
@@ -53,6 +62,22 @@ class Operation:
 
     kind: OperationKind
     fields: Mapping[str, str]
+
+
+LEAST_DECIMALS: Final = 2
+"""Decimals are rounded to so many digits at least, so that a result which was rounded too far shows."""
+
+
+def with_decimals(operation: Operation, decimals: int) -> Operation:
+    """``operation`` with its result as a decimal, for steps that state it as one; other kinds stay as they are."""
+    if operation.kind not in (OperationKind.INTEGER_ARITHMETIC, OperationKind.RATIONAL_ARITHMETIC):
+        return operation
+    fields = dict(operation.fields)
+    if operation.kind is OperationKind.INTEGER_ARITHMETIC:
+        expression = fields.pop("expression")
+        fields.update(plain=expression, fraction=f"Fraction({expression})", rational=f"sympy.Integer({expression})")
+    digits = str(max(LEAST_DECIMALS, decimals))
+    return Operation(OperationKind.DECIMAL_ARITHMETIC, {**fields, "digits": digits})
 
 
 def operation_of(expression: Expression) -> Operation | None:
@@ -81,7 +106,9 @@ def operation_of(expression: Expression) -> Operation | None:
         }
         return Operation(OperationKind.RATIONAL_ARITHMETIC, fields)
     if has_sympy_form(expression):
-        return Operation(OperationKind.NAMED_FUNCTIONS, {"expression": to_python(expression, "sympy.Rational")})
+        has_root = any(isinstance(part, Call) and part.function == "sqrt" for part in parts_of(expression))
+        kind = OperationKind.RADICALS if has_root else OperationKind.NAMED_FUNCTIONS
+        return Operation(kind, {"expression": to_python(expression, "sympy.Rational")})
     return None
 
 

@@ -4,21 +4,22 @@ It reads tokens and builds trees; nothing is ever evaluated or executed here. Gr
 
     modulo    = sum [ "mod" sum ]
     sum       = product { ("+" | "-") product }
-    product   = signed { ("*" | "/" | "%" | "of") signed }
+    product   = signed { ("*" | "x" | "times" | "/" | "divided by" | "%" | "of" | nothing) signed }
     signed    = "-" signed | power
     power     = postfix [ "^" signed ]
-    postfix   = primary { "!" | "%" }
-    primary   = number | "(" modulo ")" | function "(" modulo { "," modulo } ")"
-              | "\\frac" group group | "\\binom" group group | group
+    postfix   = primary { "!" | "%" } [ unit ]
+    primary   = number | "(" modulo ")" | function "(" modulo { "," modulo } ")" | "half" | variable
+              | "\\frac" group group | "\\binom" group group | "\\sqrt" group | group
 
 ``of`` multiplies after a fraction or a percentage only ("3/4 of 20"), and ``%`` is the remainder only where another
-operand follows, a percentage elsewhere.
+operand follows, a percentage elsewhere. Nothing at all multiplies where a bracket follows without white space. A unit is
+skipped where an operator or a relation comes after it ("6 gallons + 3 gallons"). Variables are read on request only.
 """
 
 from collections.abc import Sequence
 from typing import Final
 
-from thor_ray.refine.expressions import Binary, Call, Expression, Function, Number, Unary
+from thor_ray.refine.expressions import Binary, Call, Expression, Function, Number, Unary, Variable
 from thor_ray.refine.tokens import Token, TokenKind
 
 MAX_DEPTH: Final = 12
@@ -38,18 +39,49 @@ FUNCTIONS: Final[dict[str, tuple[Function, int, int | None]]] = {
     "prime": ("prime", 1, 1),
     "digit_sum": ("digit_sum", 1, 1),
     "factorial": ("factorial", 1, 1),
+    "sqrt": ("sqrt", 1, 1),
 }
 """Spelling to function, fewest and most arguments."""
 
 _BRACKETS: Final = {"(": ")", "[": "]", "{": "}"}
+_FRACTIONS: Final = ("\\frac", "\\dfrac", "\\tfrac", "\\cfrac")
+_OPENS_OPERAND: Final = {*_BRACKETS, *FUNCTIONS, *_FRACTIONS, "\\binom", "\\dbinom", "\\sqrt"}
+_AFTER_UNIT: Final = {"+", "-", "*", "/", "x", "=", "\\approx", "is", "equals", "divided", "times", ")"}
+_NEVER_UNITS: Final = {
+    *_AFTER_UNIT,
+    "mod",
+    "of",
+    "and",
+    "or",
+    "by",
+    "to",
+    "from",
+    "if",
+    "so",
+    "then",
+    "than",
+    "more",
+    "as",
+}
+
+_ADJACENT_UNITS: Final = frozenset("kg km cm mm ml mg lb lbs oz ft mph hr hrs min mins sec".split())
+"""Units that may stand right behind a number, where other letters are unknowns."""
+
+MAX_UNIT_WORDS: Final = 3
+"""Longest unit that is skipped, as in ``20 miles/hour``."""
 
 
 class ExpressionSyntaxError(ValueError):
     """The tokens do not continue as an expression here."""
 
 
-def parse_expression(tokens: Sequence[Token], position: int) -> tuple[Expression, int]:
+def parse_expression(tokens: Sequence[Token], position: int, *, variables: bool = False) -> tuple[Expression, int]:
     """Parses the longest expression that starts at ``position``.
+
+    Args:
+        tokens: Of a text.
+        position: Where to begin.
+        variables: Read single letters as unknowns, too.
 
     Returns:
         The tree, and the position after its last token.
@@ -57,14 +89,15 @@ def parse_expression(tokens: Sequence[Token], position: int) -> tuple[Expression
     Raises:
         ExpressionSyntaxError: no expression starts here, or one starts and breaks off.
     """
-    parser = _Parser(tokens, position)
+    parser = _Parser(tokens, position, variables)
     return parser.modulo(), parser.position
 
 
 class _Parser:
-    def __init__(self, tokens: Sequence[Token], position: int) -> None:
+    def __init__(self, tokens: Sequence[Token], position: int, variables: bool) -> None:
         self.position = position
         self._tokens = tokens
+        self._variables = variables
         self._depth = 0
         self._separators_allowed = True
 
@@ -85,14 +118,36 @@ class _Parser:
     def _product(self) -> Expression:
         left = self._signed()
         while True:
-            if self._take("*") or (_is_share(left) and self._take("of")):
+            if self._multiplies(left):
                 left = Binary("*", left, self._signed())
-            elif self._take("/"):
+            elif self._take("/") or self._divided_by():
                 left = Binary("/", left, self._signed())
             elif self._take("%"):
                 left = Binary("mod", left, self._signed())
             else:
                 return left
+
+    def _multiplies(self, left: Expression) -> bool:
+        """Moves past a sign of multiplication, which may be none at all; whether there was one."""
+        if self._take("*") or (_is_share(left) and self._take("of")):
+            return True
+        if self._peek() in ("x", "X", "times") and not self._variables and self._starts_operand(1):
+            self.position += 1
+            return True
+        return self._adjacent() and self._tokens[self.position - 1].text not in _OPENS_OPERAND and self._joins()
+
+    def _joins(self) -> bool:
+        """Whether the next token, right behind an operand, is a factor: ``2(3 + 4)``, ``(3)(4)``, ``2\\sqrt{9}``, ``2x``."""
+        if self._peek() in ("(", "\\sqrt"):
+            return self._peek(1) != "mod"
+        before = self._tokens[self.position - 1]
+        return self._variables and self._is_variable() and (before.kind is TokenKind.NUMBER or before.text in ")}")
+
+    def _divided_by(self) -> bool:
+        if self._peek() != "divided" or self._peek(1) != "by":
+            return False
+        self.position += 2
+        return True
 
     def _signed(self) -> Expression:
         self._depth += 1
@@ -117,7 +172,32 @@ class _Parser:
                 self.position += 1
                 expression = Unary("%", expression)
             else:
+                self.position += 0 if self._variables else self._unit_length()
                 return expression
+
+    def _unit_length(self) -> int:
+        """How many tokens of a unit come next: words, or ``/`` and a word, with an operator or a relation after them."""
+        length = words = 0
+        while words < MAX_UNIT_WORDS:
+            step = 2 if self._peek(length) == "/" and self._is_unit_word(length + 1) else 1
+            if step == 1 and not self._is_unit_word(length):
+                break
+            if step == 1 and length == 0 and self._adjacent() and self._peek() not in _ADJACENT_UNITS:
+                break
+            length, words = length + step, words + 1
+        return length if length and self._peek(length) in _AFTER_UNIT else 0
+
+    def _is_unit_word(self, ahead: int) -> bool:
+        position = self.position + ahead
+        if position >= len(self._tokens):
+            return False
+        token = self._tokens[position]
+        return (
+            token.kind is TokenKind.WORD
+            and token.text.isalpha()
+            and len(token.text) > 1
+            and not (token.text in _NEVER_UNITS or token.text in FUNCTIONS)
+        )
 
     def _primary(self) -> Expression:
         if self.position >= len(self._tokens):
@@ -125,9 +205,18 @@ class _Parser:
         token = self._tokens[self.position]
         if token.kind is TokenKind.NUMBER:
             return self._number()
-        if token.text in ("\\frac", "\\dfrac", "\\tfrac"):
+        if token.text in _FRACTIONS:
             self.position += 1
-            return Binary("/", self._bracketed("{"), self._bracketed("{"))
+            return self._fraction()
+        if token.text == "\\sqrt":
+            self.position += 1
+            return Call("sqrt", (self._bracketed("{") if self._peek() == "{" else self._digit(),))
+        if token.text == "half" and self._peek(1) == "of":
+            self.position += 1
+            return Binary("/", Number("1"), Number("2"))
+        if self._variables and self._is_variable():
+            self.position += 1
+            return Variable(token.text)
         if token.text in ("\\binom", "\\dbinom"):
             self.position += 1
             return Call("binomial", (self._bracketed("{"), self._bracketed("{")))
@@ -137,6 +226,29 @@ class _Parser:
         if token.text in _BRACKETS:
             return self._bracketed(token.text)
         raise ExpressionSyntaxError(f"{token.text!r} starts no operand")
+
+    def _fraction(self) -> Expression:
+        """What follows ``\\frac``: groups, or single digits as in ``\\frac12``."""
+        token = self._tokens[self.position] if self.position < len(self._tokens) else None
+        if token is not None and token.kind is TokenKind.NUMBER and len(token.text) == 2 and token.text.isdigit():
+            self.position += 1
+            return Binary("/", Number(token.text[0]), Number(token.text[1]))
+        numerator = self._bracketed("{") if self._peek() == "{" else self._digit()
+        return Binary("/", numerator, self._bracketed("{") if self._peek() == "{" else self._digit())
+
+    def _digit(self) -> Number:
+        """A lone digit, which is all that a LaTeX command takes where there are no braces."""
+        text = self._peek()
+        if text is None or len(text) != 1 or not text.isdigit():
+            raise ExpressionSyntaxError("a group or a digit is missing")
+        self.position += 1
+        return Number(text)
+
+    def _is_variable(self) -> bool:
+        if self.position >= len(self._tokens):
+            return False
+        token = self._tokens[self.position]
+        return token.kind is TokenKind.WORD and len(token.text) == 1 and token.text.isalpha()
 
     def _number(self) -> Expression:
         digits = self._tokens[self.position].text
@@ -180,6 +292,8 @@ class _Parser:
 
     def _adjacent(self) -> bool:
         """Whether no white space precedes the next token: ``5!=120`` is a factorial, ``5 != 3`` is none."""
+        if not 0 < self.position < len(self._tokens):
+            return False
         return self._tokens[self.position - 1].end == self._tokens[self.position].start
 
     def _starts_operand(self, ahead: int) -> bool:
@@ -187,7 +301,7 @@ class _Parser:
         if position >= len(self._tokens):
             return False
         token = self._tokens[position]
-        return token.kind is TokenKind.NUMBER or token.text in _BRACKETS or token.text in FUNCTIONS
+        return token.kind is TokenKind.NUMBER or token.text in _OPENS_OPERAND
 
     def _take(self, text: str) -> bool:
         if self._peek() != text:

@@ -5,17 +5,34 @@ from dataclasses import dataclass
 from typing import Final
 
 from thor_ray.refine.operations import Operation, OperationKind
-from thor_ray.refine.tokens import Token, TokenKind
+from thor_ray.refine.tokens import DOTS, Token, TokenKind
 
 _NUMBER: Final = "#"
-_RANGE_PHRASES: Final[Sequence[tuple[str, OperationKind, tuple[str, ...]]]] = (
-    ("count of multiples of # from # to #", OperationKind.MULTIPLE_COUNT, ("step", "low", "high")),
-    ("number of multiples of # from # to #", OperationKind.MULTIPLE_COUNT, ("step", "low", "high")),
-    ("sum of multiples of # from # to #", OperationKind.MULTIPLE_SUM, ("step", "low", "high")),
-    ("sum of the multiples of # from # to #", OperationKind.MULTIPLE_SUM, ("step", "low", "high")),
-    ("count of primes from # to #", OperationKind.PRIME_COUNT, ("low", "high")),
-    ("number of primes from # to #", OperationKind.PRIME_COUNT, ("low", "high")),
+_RANGE: Final = {"step": "{0}", "low": "{1}", "high": "{2}"}
+_NUMBERS: Final = {"numbers": "{0}, {1}"}
+_RANGE_PHRASES: Final[Sequence[tuple[str, OperationKind, Mapping[str, str]]]] = (
+    ("count of multiples of # from # to #", OperationKind.MULTIPLE_COUNT, _RANGE),
+    ("number of multiples of # from # to #", OperationKind.MULTIPLE_COUNT, _RANGE),
+    ("sum of multiples of # from # to #", OperationKind.MULTIPLE_SUM, _RANGE),
+    ("sum of the multiples of # from # to #", OperationKind.MULTIPLE_SUM, _RANGE),
+    ("number of integers from # to #", OperationKind.MULTIPLE_COUNT, {"step": "1", "low": "{0}", "high": "{1}"}),
+    ("sum of the integers from # to #", OperationKind.MULTIPLE_SUM, {"step": "1", "low": "{0}", "high": "{1}"}),
+    ("sum of the first # positive integers", OperationKind.MULTIPLE_SUM, {"step": "1", "low": "1", "high": "{0}"}),
+    ("count of primes from # to #", OperationKind.PRIME_COUNT, {"low": "{0}", "high": "{1}"}),
+    ("number of primes from # to #", OperationKind.PRIME_COUNT, {"low": "{0}", "high": "{1}"}),
+    ("greatest common divisor of # and #", OperationKind.GCD, _NUMBERS),
+    ("greatest common factor of # and #", OperationKind.GCD, _NUMBERS),
+    ("gcd of # and #", OperationKind.GCD, _NUMBERS),
+    ("least common multiple of # and #", OperationKind.LCM, _NUMBERS),
+    ("lcm of # and #", OperationKind.LCM, _NUMBERS),
+    ("number of positive divisors of #", OperationKind.DIVISOR_COUNT, {"number": "{0}"}),
+    ("number of divisors of #", OperationKind.DIVISOR_COUNT, {"number": "{0}"}),
+    ("sum of the positive divisors of #", OperationKind.DIVISOR_SUM, {"number": "{0}"}),
+    ("sum of the divisors of #", OperationKind.DIVISOR_SUM, {"number": "{0}"}),
+    ("sum of the digits of #", OperationKind.DIGIT_SUM, {"number": "{0}"}),
+    ("remainder when # is divided by #", OperationKind.INTEGER_ARITHMETIC, {"expression": "{0} % {1}"}),
 )
+"""Words with numbers in the places of ``#``, and the fields of the operation that they name."""
 _FIRST_WORDS: Final = {phrase.split()[0] for phrase, _, _ in _RANGE_PHRASES}
 
 
@@ -85,6 +102,9 @@ class Cursor:
         return token.text
 
 
+MOST_TERMS: Final = 5
+"""Terms of a progression before its dots."""
+
 MOST_DIGITS: Final = 100
 """Longest integer inside a phrase; Python itself refuses to read absurdly long ones."""
 
@@ -102,6 +122,11 @@ def parse_phrase(tokens: Sequence[Token], position: int) -> tuple[Operation, int
     token, following = cursor.peek(), cursor.peek(1)
     if token is None:
         raise PhraseSyntaxError("the text ends here")
+    if token.kind is TokenKind.NUMBER and following is not None and following.text == "+":
+        try:
+            return _progression_sum(cursor), cursor.position
+        except PhraseSyntaxError:
+            cursor = Cursor(tokens, position)
     # The first two tokens tell the kinds apart, which keeps long texts quick to read.
     if token.text in _FIRST_WORDS:
         return _range_phrase(cursor), cursor.position
@@ -114,13 +139,13 @@ def parse_phrase(tokens: Sequence[Token], position: int) -> tuple[Operation, int
 
 def _range_phrase(cursor: Cursor) -> Operation:
     start = cursor.position
-    for phrase, kind, names in _RANGE_PHRASES:
+    for phrase, kind, fields in _RANGE_PHRASES:
         cursor.position = start
         try:
             numbers = _numbers_in(cursor, phrase)
         except PhraseSyntaxError:
             continue
-        return Operation(kind, dict(zip(names, map(str, numbers), strict=True)))
+        return Operation(kind, {name: template.format(*numbers) for name, template in fields.items()})
     raise PhraseSyntaxError("no range phrase starts here")
 
 
@@ -132,6 +157,27 @@ def _numbers_in(cursor: Cursor, phrase: str) -> list[int]:
         else:
             cursor.expect(word)
     return numbers
+
+
+def _progression_sum(cursor: Cursor) -> Operation:
+    """``2 + 4 + ... + 20``: an arithmetic progression of positive steps, its first two or three terms and its last."""
+    terms = [cursor.integer()]
+    while True:
+        cursor.expect("+")
+        if cursor.take(DOTS):
+            break
+        if len(terms) == MOST_TERMS:
+            raise PhraseSyntaxError("an ordinary sum")
+        terms.append(cursor.integer())
+    cursor.expect("+")
+    last = cursor.integer()
+    if len(terms) < 2:
+        raise PhraseSyntaxError("one term does not tell the step")
+    first, step = terms[0], terms[1] - terms[0]
+    if step < 1 or last < terms[-1] or (last - first) % step or terms != [first + step * i for i in range(len(terms))]:
+        raise PhraseSyntaxError("no arithmetic progression")
+    fields = {"first": str(first), "step": str(step), "last": str(last)}
+    return Operation(OperationKind.PROGRESSION_SUM, fields)
 
 
 def _recurrence(cursor: Cursor) -> Operation:

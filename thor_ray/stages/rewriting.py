@@ -8,10 +8,11 @@ from actors.episode import reasoning_text
 from actors.execution import to_execution_result
 from actors.generation import derive_seed
 from actors.scorers import CodeRunner, Grader
-from thor_ray.demonstrations import Demonstration, DemonstrationWriter, Source
+from thor_ray.demonstrations import Block, Demonstration, DemonstrationWriter, RefinedStep, Source
 from thor_ray.grading import extract_boxed
 from thor_ray.problems import Problem
 from thor_ray.refine import Refinement, Refiner
+from thor_ray.tirgen import split_steps
 from thor_ray.trajectory import ExecutionStatus
 
 
@@ -46,7 +47,7 @@ class Rewriter:
     ) -> Demonstration:
         """Takes a solution apart step by step, runs the programs and grades the result.
 
-        A step is a line, and all that the refiner sees. A value that a program printed replaces the one claimed by hand,
+        A step, ``thor_ray.tirgen.split_steps``, is all that the refiner sees. A value that a program printed replaces the one claimed by hand,
         in the steps that follow as well. The first boxed answer is the end.
 
         Args:
@@ -59,39 +60,58 @@ class Rewriter:
         writer = DemonstrationWriter(
             trajectory_id, problem.id, self.prompt(problem), self.codec.encode, self.end_of_sequence
         )
-        steps = deque(line.strip() for line in solution.splitlines() if line.strip())
-        turn = 0
+        steps = deque(enumerate(split_steps(solution)))
+        refined: list[RefinedStep] = []
         while steps and extract_boxed(writer.prose) is None:
-            step = writer.with_observed_values(steps.popleft())
-            turn_seed = derive_seed(seed, trajectory_id, problem.id, turn)
-            turn += 1
+            index, text = steps.popleft()
+            step = writer.with_observed_values(text)
+            turn_seed = derive_seed(seed, trajectory_id, problem.id, len(refined))
             refinement = await self.refiner.refine(step, turn_seed)
             writer.think(refinement.reasoning)
-            if not await self._act(refinement, writer, turn_seed):
+            blocks = await self._act(refinement, writer, turn_seed)
+            claim = writer.claims[-1] if blocks and refinement.claim is not None else None
+            kind = "" if refinement.claim is None else refinement.claim.operation.kind
+            conclusion = writer.with_observed_values(refinement.conclusion)
+            refined.append(
+                RefinedStep(index, step, refinement.verdict, refinement.reasoning, blocks, claim, kind, conclusion)
+            )
+            if not _may_go_on(refinement, refined[-1]):
                 break
+            writer.think(conclusion)
             if refinement.rest:
-                steps.appendleft(refinement.rest)
-        return await self._graded(writer, problem, source)
+                steps.appendleft((index, refinement.rest))
+        return await self._graded(writer, problem, source, tuple(refined))
 
-    async def _act(self, refinement: Refinement, writer: DemonstrationWriter, seed: int) -> bool:
-        """Runs one draft after the other until one succeeds, and writes each down; whether all is well."""
-        result = None
+    async def _act(self, refinement: Refinement, writer: DemonstrationWriter, seed: int) -> tuple[Block, ...]:
+        """Runs one draft after the other until one succeeds, and writes each down; what ran."""
+        result, blocks = None, []
         for draft in refinement.drafts:
             writer.think(draft.plan)
             ran = await self.code_runner.arun(draft.code, timeout=self.program_seconds, seed=seed % 2**32)
             result = to_execution_result(ran, self.program_seconds)
             writer.act(draft.code, result)
+            blocks.append(Block(draft.code, result.status, result.text))
             if not result.status.failed:
                 break
-        if result is None:
-            return True
-        if refinement.claim is not None:
+        if result is not None and refinement.claim is not None:
             writer.settle(refinement.claim, result)
-        return result.status is ExecutionStatus.OK
+        return tuple(blocks)
 
-    async def _graded(self, writer: DemonstrationWriter, problem: Problem, source: Source) -> Demonstration:
+    async def _graded(
+        self, writer: DemonstrationWriter, problem: Problem, source: Source, steps: tuple[RefinedStep, ...]
+    ) -> Demonstration:
         trajectory = writer.finish()
         prose = reasoning_text(trajectory, self.codec)
         grade = await self.grader.agrade(prose, problem.answer)
         trajectory = replace(trajectory, answer=grade.extracted, grade_status=grade.status.value, reward=grade.reward)
-        return Demonstration(trajectory, source, prose, writer.claims)
+        return Demonstration(trajectory, source, prose, writer.claims, steps)
+
+
+def _may_go_on(refinement: Refinement, step: RefinedStep) -> bool:
+    """Whether the reasoning still holds: its program ran, and did not refute a statement that no value can mend."""
+    if not step.blocks:
+        return True
+    if step.blocks[-1].status is not ExecutionStatus.OK:
+        return False
+    is_statement = refinement.claim is not None and refinement.claim.question
+    return not is_statement or step.claim is None or step.claim.agrees

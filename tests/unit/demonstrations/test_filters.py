@@ -46,7 +46,7 @@ CORRECTED = demonstration(blocks=(("print(gcd(96, 60))", EXCEPTION), ("import ma
     [
         (filters.boxed(), demonstration(answer=None), "no box"),
         (filters.clean_prose(), demonstration(prose="```output\n12\n```"), "a fence outside actions"),
-        (filters.clean_prose(), demonstration(prose="$a$ and $b"), "unbalanced dollar signs"),
+        (filters.clean_prose(), demonstration(prose="$a^2$ and $b"), "unbalanced dollar signs"),
         (filters.no_repetition(), demonstration(prose="twenty characters and " * 30), "repetition"),
         (filters.fits(30), GOOD, "too long"),
         (filters.uses_code(), demonstration(blocks=()), "no program"),
@@ -93,6 +93,7 @@ def test_problems_solved_less_often_than_the_threshold_stay():
 
 def test_a_single_dollar_is_a_price():
     assert filters.clean_prose().judge([demonstration(prose="It costs $12.")]) == [None]
+    assert filters.clean_prose().judge([demonstration(prose="$1, $2 and $3: \\boxed{6}.")]) == [None]
     assert filters.clean_prose().judge([demonstration(prose="$a$, $b$ and \\$5")]) == [None]
 
 

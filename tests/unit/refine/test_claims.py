@@ -47,6 +47,40 @@ def test_each_claim_line_of_a_worked_solution_is_one_claim_and_no_other_line_is(
         ("number of primes from 10 to 20 is 4", OperationKind.PRIME_COUNT, "number of primes from 10 to 20", "4"),
         ("2*a + b = 3; a - b = 0: a = 1", OperationKind.LINEAR_SYSTEM, "2*a + b = 3; a - b = 0: a", "1"),
         (
+            "They used 6 gallons + 3 gallons = 9 gallons of gas.",
+            OperationKind.INTEGER_ARITHMETIC,
+            "6 gallons + 3 gallons",
+            "9",
+        ),
+        ("20 miles / 5 miles/hour = 4 hours", OperationKind.RATIONAL_ARITHMETIC, "20 miles / 5 miles/hour", "4"),
+        ("$83/necklace x 2 necklaces = $166", OperationKind.INTEGER_ARITHMETIC, "83/necklace x 2 necklaces", "166"),
+        ("220km + 110km = 330 km.", OperationKind.INTEGER_ARITHMETIC, "220km + 110km", "330"),
+        ("60*.5=$30", OperationKind.RATIONAL_ARITHMETIC, "60*.5", "30"),
+        ("96 divided by 16 is 6", OperationKind.RATIONAL_ARITHMETIC, "96 divided by 16", "6"),
+        ("3 times 4 is equal to 12", OperationKind.INTEGER_ARITHMETIC, "3 times 4", "12"),
+        ("half of 30 = 15", OperationKind.RATIONAL_ARITHMETIC, "half of 30", "15"),
+        ("2(3+4) = 14", OperationKind.INTEGER_ARITHMETIC, "2(3+4)", "14"),
+        ("100 / 3 = 33.33", OperationKind.DECIMAL_ARITHMETIC, "100 / 3", "33.33"),
+        (r"$6-\frac56=\boxed{\frac{31}{6}}$", OperationKind.RATIONAL_ARITHMETIC, r"6-\frac56", "31/6"),
+        (r"$72^\circ + 84^\circ = \boxed{156^\circ}$", OperationKind.INTEGER_ARITHMETIC, r"72^\circ + 84", "156"),
+        (
+            r"\left(\frac{3}{4}\right)\left(\frac{1}{3}\right)=\frac{1}{4}",
+            OperationKind.RATIONAL_ARITHMETIC,
+            None,
+            "1/4",
+        ),
+        (r"\frac{5\sqrt{8}}{\sqrt{2}} = 10", OperationKind.RADICALS, r"\frac{5\sqrt{8}}{\sqrt{2}}", "10"),
+        (r"$100 \times 40 = 4{,}000$", OperationKind.INTEGER_ARITHMETIC, r"100 \times 40", "4000"),
+        (r"3 + 4 &= 2 + 5 \\ &= 7", OperationKind.INTEGER_ARITHMETIC, "3 + 4", "7"),
+        (r"$1 + 2 + \cdots + 10 = 55$", OperationKind.PROGRESSION_SUM, r"1 + 2 + \cdots + 10", "55"),
+        ("the remainder when 100 is divided by 7 is 2", OperationKind.INTEGER_ARITHMETIC, None, "2"),
+        ("the greatest common divisor of 12 and 18 is 6", OperationKind.GCD, None, "6"),
+        ("the sum of the digits of 123 is 6", OperationKind.DIGIT_SUM, None, "6"),
+        ("$3x+36=180$, so $3x=144$ and $x=\\boxed{48}$", OperationKind.LINEAR_EQUATION, "3x+36=180", "48"),
+        ("Since 91 is divisible by 7, it is composite.", OperationKind.DIVISIBILITY, "91 is divisible by 7", "True"),
+        ("Note that 91 is not prime.", OperationKind.PRIMALITY, "91 is not prime", "False"),
+        ("So 60 has 12 positive divisors.", OperationKind.DIVISOR_COUNT, "60 has 12 positive divisors", "12"),
+        (
             "f(1) = 1, f(2) = 1, f(k) = f(k-1) + f(k-2): f(10) = 55",
             OperationKind.RECURRENCE,
             "f(1) = 1, f(2) = 1, f(k) = f(k-1) + f(k-2): f(10)",
@@ -56,7 +90,8 @@ def test_each_claim_line_of_a_worked_solution_is_one_claim_and_no_other_line_is(
 )
 def test_claims_in_prose(text, kind, expression, result):
     claim = only_claim(text)
-    assert (claim.operation.kind, claim.expression, claim.result) == (kind, expression, result)
+    assert (claim.operation.kind, claim.result) == (kind, result)
+    assert expression is None or claim.expression == expression
 
 
 @pytest.mark.parametrize(
@@ -78,6 +113,26 @@ def test_claims_in_prose(text, kind, expression, result):
         "a(0) = 3, a(n) = 2*a(n-2) + 5: a(6) = 507",
         "2x + 3y = 12, 4x - z = 10: x = 3",
         "digit_sum(1/3) = 9",
+        "the last digit of 3 * 4 is 2",
+        "3/8 is equal to $375",
+        "1/3 = 20 students",
+        "1% = 19",
+        "5 * 2000 = 10 thousand",
+        "2 1/2 * 4 = 10",
+        "5 * 1/2 = 2 1/2",
+        r"\sin 30 + 1 = 1.5",
+        r"P \left( \frac{7}{2} \right) = 4",
+        r"\frac{7}{9} \cdot 10 = 7.\overline{7}",
+        r"2^3 \equiv -1 \pmod{9}",
+        r"3 \cdot 2 = 6 \pi",
+        "Profit - 3 * 4 = 12",
+        "18 is divisible by 3 and 2",
+        "x + 27 is divisible by 9",
+        "2x + 3 = 7",
+        "2x + 3y = 7, so x = 2",
+        "x^2 = 4, so x = 2",
+        "2x + 3 = 2x + 4, so x = 2",
+        "[asy] draw((0,0)--(3 + 4 = 7)); [/asy]",
     ],
 )
 def test_what_is_no_whole_computation_is_left_alone(text):

@@ -12,6 +12,7 @@ from thor_ray.refine.expressions import (
     Expression,
     Number,
     Unary,
+    Variable,
     is_integer_expression,
     to_python,
 )
@@ -48,6 +49,8 @@ def in_brackets(expression: Expression) -> str:
             return f"({in_brackets(left)}) {operator} ({in_brackets(right)})"
         case Call(function, arguments):
             return f"{function}({', '.join(map(in_brackets, arguments))})"
+        case Variable(name):
+            return name
 
 
 def parse(text: str) -> Expression:
@@ -135,7 +138,7 @@ def test_commas_separate_arguments_but_group_digits_elsewhere():
     assert parse("100,200") == Number("100200")
 
 
-@pytest.mark.parametrize("text", ["", "+", "(2", "2 +", "gcd(2)", "tau(2, 3)", "x", "2 * )", "\\frac{1}2"])
+@pytest.mark.parametrize("text", ["", "+", "(2", "2 +", "gcd(2)", "tau(2, 3)", "x", "2 * )", "\\frac{1}x", "\\frac123"])
 def test_what_is_no_expression_is_refused(text):
     with pytest.raises(ExpressionSyntaxError):
         parse(text)

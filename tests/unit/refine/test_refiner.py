@@ -142,3 +142,44 @@ def _style_of(plan: str, kind: OperationKind) -> Style:
     tool = plan.partition("We use ")[2].removesuffix(".\n")
     (style,) = [style for style in STYLES[kind] if style.tool == tool]
     return style
+
+
+@pytest.mark.parametrize(
+    ("step", "reasoning", "conclusion", "rest"),
+    [
+        # The unit that is repeated goes with the result.
+        ("They used 6 gallons + 3 gallons = 9 gallons of gas.", "They used 6 gallons + 3 gallons of gas.", "", ""),
+        # A boxed result is the answer, in a formula that stays whole.
+        (r"Thus $n=201-53+1=\boxed{149}$.", "Thus $n=201-53+1$.", r"The answer is $\boxed{149}$.", ""),
+        # The stated solution of an equation follows its program, and is not refined again.
+        (
+            r"Now $3x+36=180$, so $3x=144$ and $x=\boxed{48}$. Then $48+2=50$.",
+            "Now $3x+36=180$,",
+            r"so $3x=144$ and $x=\boxed{48}$.",
+            "Then $48+2=50$.",
+        ),
+        # A statement becomes a question.
+        ("We factor. Since 91 is divisible by 7, we divide.", "We factor. Is 91 divisible by 7?", None, ""),
+        # Sentences are better borders than commas.
+        ("It is 3 * 4 = 12. Next, that is 12 + 2 = 14.", "It is 3 * 4.", "", "Next, that is 12 + 2 = 14."),
+        # The answer waits for the program.
+        (
+            r"As $1 - \frac{1}{4} = \frac{3}{4}$, $x$ is $\boxed{9}$.",
+            r"As $1 - \frac{1}{4}$,",
+            "",
+            r"$x$ is $\boxed{9}$.",
+        ),
+        # A claim that comes too late is passed over for the next one.
+        ("He needs 40 as 4 * 10 = 40. Then 3 * 5 = 15.", "He needs 40 as 4 * 10 = 40. Then 3 * 5.", "", ""),
+    ],
+)
+def test_what_comes_before_the_program_after_it_and_later(step, reasoning, conclusion, rest):
+    refinement = refine(step)
+    assert refinement.reasoning == reasoning
+    assert refinement.conclusion == ("Since 91 is divisible by 7, we divide." if conclusion is None else conclusion)
+    assert refinement.rest == rest
+
+
+def test_a_result_that_is_read_before_its_computation_leaves_nothing_to_a_program():
+    step = "He needs 40 ounces because 4 * 10 = 40."
+    assert refine(step) == Refinement(Verdict.STATED_BEFORE, step)

@@ -32,6 +32,42 @@ STYLES: Final[Mapping[OperationKind, tuple[Style, ...]]] = {
         flawed("sympy.fraction_sum", "import sympy", 'print(sympy.fraction_sum("{plain}"))'),
         flawed("a variable", "from fractions import Fraction", "result = {fraction}"),
     ),
+    OperationKind.DECIMAL_ARITHMETIC: (
+        right(
+            "Fraction and round",
+            "from fractions import Fraction",
+            "value = {fraction}",
+            "print(round(float(value), {digits}))",
+        ),
+        right(
+            "sympy.Rational and round",
+            "import sympy",
+            "value = {rational}",
+            "print(round(float(value), {digits}))",
+        ),
+        right(
+            "sympy.nsimplify and round",
+            "import sympy",
+            'value = sympy.nsimplify("{plain}", rational=True)',
+            "print(round(float(value), {digits}))",
+        ),
+        flawed("math.round", "import math", "print(math.round({plain}, {digits}))"),
+        flawed("bare Fraction", "print(round({fraction}, {digits}))"),
+        flawed("round without a float", "from fractions import Fraction", "print(round(float[{fraction}], {digits}))"),
+        flawed("a variable", "from fractions import Fraction", "result = round(float({fraction}), {digits})"),
+    ),
+    OperationKind.RADICALS: (
+        right("sympy.nsimplify", "import sympy", "print(sympy.nsimplify(sympy.expand({expression})))"),
+        right(
+            "sympy.radsimp",
+            "import sympy",
+            "value = sympy.expand({expression})",
+            "print(sympy.radsimp(sympy.sqrtdenest(sympy.nsimplify(value))))",
+        ),
+        flawed("sqrt", "print({expression}, sqrt)"),
+        flawed("math.simplify", "import math, sympy", "print(math.simplify({expression}))"),
+        flawed("a variable", "import sympy", "result = sympy.nsimplify({expression})"),
+    ),
     OperationKind.NAMED_FUNCTIONS: (
         right("sympy", "import sympy", "print({expression})"),
         right("sympy.simplify", "import sympy", "print(sympy.simplify({expression}))"),
@@ -85,6 +121,34 @@ STYLES: Final[Mapping[OperationKind, tuple[Style, ...]]] = {
             "a = [{starts}]",
             "for n in range({known}, {index} + 1):",
             "    a.append({rule_of_list})",
+        ),
+    ),
+    OperationKind.LINEAR_EQUATION: (
+        right(
+            "sympy.solve",
+            "import sympy",
+            '{unknown} = sympy.symbols("{unknown}")',
+            "print(sympy.solve(sympy.Eq({left}, {right}), {unknown})[0])",
+        ),
+        right(
+            "sympy.solveset",
+            "import sympy",
+            '{unknown} = sympy.symbols("{unknown}")',
+            "(solution,) = sympy.solveset({left} - ({right}), {unknown})",
+            "print(solution)",
+        ),
+        flawed("sympy.solve_linear_equation", "import sympy", "print(sympy.solve_linear_equation({left} - ({right})))"),
+        flawed("bare solve", "import sympy", "print(solve({left} - ({right})))"),
+        flawed(
+            "undefined symbols",
+            "import sympy",
+            "print(sympy.solve(sympy.Eq({left}, {right}))[0], {unknown}_)",
+        ),
+        flawed(
+            "a variable",
+            "import sympy",
+            '{unknown} = sympy.symbols("{unknown}")',
+            "result = sympy.solve(sympy.Eq({left}, {right}), {unknown})[0]",
         ),
     ),
     OperationKind.LINEAR_SYSTEM: (

@@ -61,5 +61,29 @@ STYLES: Final[Mapping[OperationKind, tuple[Style, ...]]] = {
         flawed("a print statement", "print sum(n for n in range({low}, {high} + 1) if n % {step} == 0)"),
         flawed("a variable", "result = sum(n for n in range({low}, {high} + 1) if n % {step} == 0)"),
     ),
+    OperationKind.PROGRESSION_SUM: (
+        right(
+            "sum of a range", "terms = range({first}, {last} + 1, {step})", "print(sum(term for term in terms))", last=7
+        ),
+        right(
+            "a loop",
+            "total = 0",
+            "for term in range({first}, {last} + 1, {step}):",
+            "    total += term",
+            "print(total)",
+            last=6,
+        ),
+        right(
+            "sympy.summation",
+            "import sympy",
+            'n = sympy.symbols("n")',
+            "terms = ({last} - {first}) // {step}",
+            "print(sympy.summation({first} + {step} * n, (n, 0, terms)))",
+        ),
+        flawed("xrange", "print(sum(xrange({first}, {last} + 1, {step})))"),
+        flawed("math.sum", "import math", "print(math.sum(range({first}, {last} + 1, {step})))"),
+        flawed("sympy.arithmetic_sum", "import sympy", "print(sympy.arithmetic_sum({first}, {last}, {step}))"),
+        flawed("a variable", "result = sum(range({first}, {last} + 1, {step}))"),
+    ),
 }
 """Styles by kind, right ones first."""

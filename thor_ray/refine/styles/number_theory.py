@@ -123,5 +123,26 @@ STYLES: Final[Mapping[OperationKind, tuple[Style, ...]]] = {
         flawed("math.digits", "import math", "print(sum(math.digits({number})))"),
         flawed("a variable", "result = sum(int(d) for d in str({number}))"),
     ),
+    OperationKind.DIVISIBILITY: (
+        right("math.gcd", "import math", "print(math.gcd({number}, {divisor}) == {divisor})"),
+        right("sympy.Mod", "import sympy", "print(sympy.Mod({number}, {divisor}) == 0)"),
+        flawed("math.divides", "import math", "print(math.divides({divisor}, {number}))"),
+        flawed("sympy.is_divisible", "import sympy", "print(sympy.is_divisible({number}, {divisor}))"),
+        flawed("divisible", "print(divisible({number}, {divisor}))"),
+        flawed("a variable", "result = {number} % {divisor} == 0"),
+    ),
+    OperationKind.PRIMALITY: (
+        right("sympy.isprime", "import sympy", "print(sympy.isprime({number}))"),
+        right("isprime from sympy", "from sympy import isprime", "print(isprime({number}))"),
+        right(
+            "trial division",
+            "print({number} > 1 and all({number} % d for d in range(2, int({number} ** 0.5) + 1)))",
+            number=10,
+        ),
+        flawed("math.isprime", "import math", "print(math.isprime({number}))"),
+        flawed("isprime", "print(isprime({number}))"),
+        flawed("sympy.is_prime", "import sympy", "print(sympy.is_prime({number}))"),
+        flawed("a variable", "import sympy", "result = sympy.isprime({number})"),
+    ),
 }
 """Styles by kind, right ones first."""
