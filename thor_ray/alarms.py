@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from thor_ray.fleet_record import FleetLook
 from thor_ray.run_directory import WEIGHTS_GAP, MetricsLine
 
 WINDOW: Final = 3
@@ -116,6 +117,27 @@ class AlarmBell:
         return {kind: words for kind, words in said.items() if words is not None}
 
 
+def fleet_alarms(looks: Sequence[FleetLook]) -> list[Alarm]:
+    """What deserves a look at the engines at the latest look; something is wrong only if it was so the time before too."""
+    if len(looks) < 2:
+        return []
+    before, now = looks[-2:]
+    if before.attempt != now.attempt:
+        return []
+    found = []
+    for number, (old, new) in enumerate(zip(before.engines, now.engines, strict=False)):
+        if not old.answers and not new.answers:
+            found.append(("engine_silent", f"engine {number} does not answer"))
+        elif _behind(old.version, before.learner_version) and _behind(new.version, now.learner_version):
+            words = f"engine {number} serves version {new.version}, learner is at {now.learner_version}"
+            found.append(("engine_behind", words))
+    return [Alarm(kind, words, None, None, standing=True) for kind, words in found]
+
+
+def _behind(served: int | None, learnt: int | None) -> bool:
+    return served is not None and learnt is not None and served < learnt
+
+
 def rounds_of(lines: Iterable[MetricsLine]) -> tuple[list[int], list[Figures]]:
     """Numbers and figures of the rounds of RL, everything that was recorded of one round together."""
     merged: dict[int, dict[str, Any]] = {}
@@ -164,11 +186,13 @@ def reward_collapsed(rounds: Sequence[Figures], now: int) -> str | None:
 
 
 def nothing_learnt(rounds: Sequence[Figures], now: int) -> str | None:
-    """A round brought the learner nothing."""
-    figures = rounds[now]
-    if "episodes" not in figures or any(name.startswith("learner/") for name in figures):
+    """Two rounds in a row brought the learner nothing."""
+    last = rounds[max(0, now - 1) : now + 1]
+    if len(last) < 2 or any(
+        "episodes" not in figures or any(name.startswith("learner/") for name in figures) for figures in last
+    ):
         return None
-    reasons = _largest(figures, "dropped/")
+    reasons = _largest(rounds[now], "dropped/")
     return "nothing was learnt: every group was dropped" + (f" ({reasons})" if reasons else "")
 
 

@@ -1,12 +1,15 @@
 """The page in a real browser: what a person clicks, types and sees, while a run goes on and after it ended."""
 
+import re
 import time
 
 import pytest
 
 from tests.support.browser import CHROMIUM, FLAGS, needs_chromium
 from tests.support.dashboards import dashboard
+from tests.support.live_runs import Run
 from tests.support.runs import FAILED, evaluation, trajectory, write_rl_round, write_run
+from thor_ray.metrics_registry import unregistered
 from thor_ray.records import Stage
 from thor_ray.run_directory import RunDirectory
 from thor_ray.runlog import RunLog
@@ -19,8 +22,30 @@ VIEWS = (
     "group&uid=rl0/e1",
     "tree&id=rl0/e1.0",
     "time",
+    "fleet",
     "compare",
 )
+
+TINY_SMOKE = [
+    argument
+    for setting in (
+        "problems.train.count=32",
+        "problems.heldout.count=4",
+        "tirgen.problems=32",
+        "cold_start.epochs=1",
+        "rl.rounds=1000",
+        "rl.groups_per_round=4",
+        "rl.group_size=4",
+        "rl.step_groups_per_round=2",
+        "rl.step_group_size=2",
+        "rl.sampling.max_new_tokens=64",
+        "evaluation.samples_per_problem=1",
+        "evaluation.sampling.max_new_tokens=64",
+        "engine.max_sequences=32",
+    )
+    for argument in ("--set", setting)
+]
+"""A smoke whose rounds are short and many, so that it goes on until it is killed."""
 
 pytestmark = needs_chromium
 
@@ -94,6 +119,9 @@ def test_every_view_fits_the_screen_in_both_schemes(page, address, size, scheme)
     for view in VIEWS:
         open_view(page, address, view)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
+        assert page.evaluate(
+            "document.querySelector('#views a:last-child').getBoundingClientRect().right <= innerWidth"
+        )
         dark = page.evaluate("parseInt(getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0]) < 128")
         assert dark == (scheme == "dark")
 
@@ -113,7 +141,7 @@ def test_alarms_are_seen_from_everywhere_and_read_on_the_overview(page, address)
     page.click("#status >> text=1 alarm")
     ready(page, "overview")
     assert "nothing was learnt: every group was dropped" in page.inner_text(".alarms li")
-    assert "rounds 0–11" in page.inner_text(".alarms li")
+    assert "rounds 1–11" in page.inner_text(".alarms li")
 
 
 def test_a_person_filters_searches_opens_and_goes_back(page, address):
@@ -189,6 +217,15 @@ def test_groups_attempts_and_two_runs_stand_side_by_side(page, address):
     assert page.locator(".side .segment").count() > 4
 
 
+def test_the_fleet_tells_what_each_engine_did_last(page, address):
+    open_view(page, address, "fleet")
+    assert "serves version\n3" in page.inner_text("[data-engine='0']")
+    second = page.inner_text("[data-engine='1']")
+    assert "serves version\n1" in second
+    assert "20.0 s before" in second
+    assert page.locator(".memory li").count() == 2
+
+
 def test_the_page_follows_a_run_and_outlives_it(page, tmp_path):
     (tmp_path / "runs").mkdir()
     donor = write_run(tmp_path / "donor")
@@ -215,6 +252,44 @@ def test_the_page_follows_a_run_and_outlives_it(page, tmp_path):
         page.goto(f"{again}?view=trajectory&id=rl3/e0.0")
         ready(page, "trajectory")
         assert page.inner_text("h1") == "rl3/e0.0"
+        page.goto("about:blank")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_person_watches_a_smoke_live_until_it_is_killed_and_opens_what_it_left(page, tmp_path):
+    smoke = Run(["smoke", "--live", *TINY_SMOKE], tmp_path)
+    try:
+        smoke.wait_for(lambda: "dashboard: http://" in smoke.output.read_text())
+        (address,) = re.findall(r"dashboard: (http://127\.0\.0\.1:\d+/)", smoke.output.read_text())
+        page.goto(address)
+        ready(page, "overview")
+        page.wait_for_selector("#status:has-text('running')")
+        points = "Number(document.querySelector('figure[data-title=Reward]')?.dataset.points ?? 0)"
+        smoke.wait_for(lambda: page.evaluate(points) > 1)
+        before = page.evaluate(points)
+        smoke.wait_for(lambda: page.evaluate(points) > before + 1)
+        page.goto(f"{address}?run=smoke&view=rollouts&stage=rl")
+        ready(page, "rollouts")
+        first = page.inner_text("tbody .name a")
+        page.click("tbody .name a")
+        ready(page, "trajectory")
+        assert page.inner_text("h1") == first
+        link = page.url.removeprefix(address)
+        # A page whose server is gone says so on the console, which would count as its fault.
+        page.goto("about:blank")
+        smoke.process.kill()
+        smoke.finish(seconds=60)
+        assert smoke.left_over(seconds=60) == []
+    finally:
+        smoke.clean_up()
+    directory = RunDirectory(tmp_path / "runs" / "smoke")
+    assert [name for line in directory.metrics() for name in unregistered(line.stage, line.metrics)] == []
+    with dashboard(directory.path) as again:
+        page.goto(again + link)
+        ready(page, "trajectory")
+        assert page.inner_text("h1") == first
+        page.wait_for_selector("#status:has-text('interrupted')", timeout=30_000)
         page.goto("about:blank")
 
 

@@ -7,6 +7,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from thor_ray.config import Recipe
 from thor_ray.dialogue import render_action, render_observation
+from thor_ray.fleet_record import FLEET_FILE, EngineSeen, FleetLook, ProcessSeen
 from thor_ray.metrics import round_metrics
 from thor_ray.records import Learned, Stage
 from thor_ray.runlog import RunLog
@@ -123,7 +124,25 @@ def write_run(path: Path, command: str = "smoke") -> Path:
                 for n in range(24)
             ]
             run.record_groups(evaluation(stage, corrected), stage, 0, gold_answers=GOLD)
+    (path / "logs" / FLEET_FILE).write_bytes(b"".join(look.to_line() for look in fleet_looks()))
     return path
+
+
+def fleet_looks() -> list[FleetLook]:
+    """Three looks at two engines, of which the second falls behind."""
+    return [
+        FleetLook(
+            time=f"2026-01-01T00:00:{10 * number:02d}+00:00",
+            attempt=1,
+            learner_version=number + 1,
+            engines=(
+                EngineSeen(True, number + 1, 1000 * number, f"2026-01-01T00:00:{10 * number:02d}+00:00", 40 * number),
+                EngineSeen(True, 1, 800, "2026-01-01T00:00:00+00:00", 12),
+            ),
+            processes=(ProcessSeen(11, "driver", 700), ProcessSeen(12, "RolloutActor", 1500 + number)),
+        )
+        for number in range(3)
+    ]
 
 
 def write_rl_round(run: RunLog, number: int) -> None:

@@ -71,12 +71,13 @@ def test_each_alarm_rings_for_what_it_names(changes, kind, words):
     assert alarm.standing
 
 
-def test_a_round_without_an_update_says_why():
+def test_two_rounds_without_an_update_say_why():
     nothing = {name: value for name, value in HEALTHY.items() if not name.startswith("learner/")}
-    (alarm,) = alarms([line(0, {**nothing, "dropped/zero_variance": 14, "dropped/too_few_survivors": 2})])
-    assert (
-        alarm.sentence == "round 0: nothing was learnt: every group was dropped (14 zero_variance, 2 too_few_survivors)"
-    )
+    rounds = [line(n, {**nothing, "dropped/zero_variance": 14, "dropped/too_few_survivors": 2}) for n in range(2)]
+    assert alarms(rounds[:1]) == []
+    (alarm,) = alarms(rounds)
+    reasons = "14 zero_variance, 2 too_few_survivors"
+    assert alarm.sentence == f"round 1: nothing was learnt: every group was dropped ({reasons})"
 
 
 def test_every_rule_is_tried_here():

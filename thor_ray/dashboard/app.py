@@ -146,6 +146,10 @@ def _add_runs(app: FastAPI, catalogue: Catalogue) -> None:
     def metrics(run: Words) -> Response:
         return _json(catalogue.view(run).series())
 
+    @app.get("/api/fleet")
+    def fleet(run: Words) -> Response:
+        return _json(catalogue.view(run).fleet() | {"name": run})
+
     @app.get("/api/timing")
     def timing(run: Words, stage: Words = "") -> Response:
         snapshot = catalogue.view(run).index.snapshot()

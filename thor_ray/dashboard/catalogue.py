@@ -1,18 +1,22 @@
 """The runs that a page shows, and what it reads of each beside its trajectories."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
-from thor_ray.alarms import Alarm, alarms
+from thor_ray.alarms import Alarm, alarms, fleet_alarms
+from thor_ray.dashboard.fleet import fleet_object
 from thor_ray.dashboard.index import FileStamp, RunIndex
 from thor_ray.dashboard.reading import NotRecordedError
 from thor_ray.dashboard.search import TextSearch
 from thor_ray.dashboard.series import stage_series
 from thor_ray.errors import UserError
+from thor_ray.fleet_record import FleetLook, read_looks
 from thor_ray.run_directory import RUNS, RunDirectory
+from thor_ray.run_state import RunStatus
 from thor_ray.segments import Decoder, printable
 
 LOG_TAIL_BYTES: Final = 64 * 1024
@@ -50,7 +54,12 @@ class RunView:
         Raises:
             RecordFormatError: the file of metrics holds something else.
         """
-        return self._read_figures()[1]
+        return [*fleet_alarms(self._live_looks()), *self._read_figures()[1]]
+
+    def _live_looks(self) -> list[FleetLook]:
+        """Looks at the actors while there are any; of a run that is over, they say nothing about now."""
+        running = self.directory.state().seen_status is RunStatus.RUNNING
+        return read_looks(self.directory.logs) if running else []
 
     def _read_figures(self) -> tuple[dict[str, Any], list[Alarm]]:
         """What follows from the metrics, read anew only when the file has grown."""
@@ -64,6 +73,7 @@ class RunView:
     def change(self) -> str:
         """Changes whenever the run has recorded something."""
         files = (self.directory.progress_file, self.directory.metrics_file, *self.directory.record_files())
+        # Looks at the actors come every few seconds; whoever looks at them asks again by himself.
         stamps = [(stamp.modified, stamp.size) for path in files if (stamp := FileStamp.of(path)) is not None]
         return f"{len(stamps)}-{max(stamps, default=(0, 0))[0]:x}-{sum(size for _, size in stamps):x}"
 
@@ -85,6 +95,12 @@ class RunView:
             "change": self.change(),
             "alarms": sum(alarm.standing for alarm in self.alarms()),
         }
+
+    def fleet(self) -> dict[str, Any]:
+        """What the run's actors were seen to do (``fleet_object``)."""
+        return self.status() | fleet_object(
+            read_looks(self.directory.logs), _json(self.directory.logs / "sandbox.json")
+        )
 
     def overview(self) -> dict[str, Any]:
         """Status, alarms, stages, settings, machine, sandbox and the end of the log.
@@ -166,6 +182,14 @@ def _text(path: Path) -> str | None:
         with path.open("rb") as file:
             return printable(file.read(TEXT_FILE_BYTES).decode("utf-8", "backslashreplace"))
     except FileNotFoundError:
+        return None
+
+
+def _json(path: Path) -> Any:
+    """A file's JSON; ``None`` where there is no file, or it is being written."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
         return None
 
 

@@ -25,6 +25,7 @@ from thor_ray.records import Record, Stage
 from thor_ray.runlog import RunLog
 from thor_ray.segments import Decoder, discarded_texts, segment_texts
 from thor_ray.stages.evaluation_plan import EvaluationPlan
+from thor_ray.stages.fleet_watch import fleet_watched
 from thor_ray.stages.ray_metrics import attach_ray_metrics
 from thor_ray.stages.workers import Workers, note_isolation, started_workers
 from thor_ray.trajectory import Group, GroupKind
@@ -95,6 +96,7 @@ def stream_evaluation(plan: EvaluationPlan, log: RunLog, progress: Progress) -> 
             with (
                 RayCluster(cpus=engines, actor_log=log.logs / "actors.log"),
                 started_workers(plan.recipe, plan.model, learners=False) as workers,
+                fleet_watched(workers, log, learners=False),
             ):
                 attach_ray_metrics(log, plan.recipe)
                 note_isolation(workers, log, progress)

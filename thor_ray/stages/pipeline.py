@@ -17,6 +17,7 @@ from thor_ray.records import Stage, read_trajectories
 from thor_ray.runlog import RunLog
 from thor_ray.stages.coldstart import cold_start
 from thor_ray.stages.evaluate import evaluate
+from thor_ray.stages.fleet_watch import fleet_watched
 from thor_ray.stages.hierarchical_rl import hierarchical_rl
 from thor_ray.stages.plan import LEARNING, Plan
 from thor_ray.stages.problem_sets import ProblemSets
@@ -43,7 +44,10 @@ def run_plan(plan: Plan, log: RunLog, progress: Progress) -> None:
                 progress.console.print(f"Ray dashboard: {cluster.dashboard_url}")
             attach_ray_metrics(log, recipe)
             model, version = latest_model(log) or (plan.model, 0)
-            with started_workers(recipe, model, learners=learners, version=version) as workers:
+            with (
+                started_workers(recipe, model, learners=learners, version=version) as workers,
+                fleet_watched(workers, log, learners=learners),
+            ):
                 note_isolation(workers, log, progress)
                 Pipeline(recipe, plan.problems, workers, log, progress).run(left)
 

@@ -9,15 +9,16 @@ import * as trajectory from "/trajectory.js";
 import * as group from "/group.js";
 import * as tree from "/tree.js";
 import * as time from "/time.js";
+import * as fleet from "/fleet.js";
 import * as compare from "/compare.js";
 
-const VIEWS = { overview, rollouts, trajectory, group, tree, time, compare };
-const TABS = ["overview", "rollouts", "time", "compare"];
+const VIEWS = { overview, rollouts, trajectory, group, tree, time, fleet, compare };
+const TABS = ["overview", "rollouts", "time", "fleet", "compare"];
 const INSIDE = { trajectory: "rollouts", group: "rollouts", tree: "rollouts" };
 const POLL_MILLISECONDS = 2000;
 const CALM = { finished: "good", running: "live", interrupted: "warn", failed: "bad", unreadable: "bad" };
 const KEYS = [
-  ["1 … 4", "overview, rollouts, time, compare"],
+  ["1 … 5", "overview, rollouts, time, fleet, compare"],
   ["/", "search rollouts"],
   ["j  k", "next, previous row or sibling"],
   ["Enter", "open the chosen row"],
