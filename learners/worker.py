@@ -260,9 +260,9 @@ class LearnerWorker:
         import ray
 
         from learners import zero
-        from thor_ray.weights import plan_buckets
+        from thor_ray.weights import plan_pipeline
 
-        buckets = plan_buckets(zero.parameter_facts(self._ready_engine().module.policy), bucket_bytes)
+        buckets = plan_pipeline(zero.parameter_facts(self._ready_engine().module.policy), bucket_bytes)
         return ray.util.get_node_ip_address(), self._weight_sender().open_board(), buckets
 
     def send_weights(self, delivery: "Delivery") -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from thor_ray.weights.buckets import (
     WeightTransferError,
     pack,
     plan_buckets,
+    plan_pipeline,
     unpack,
 )
 from thor_ray.weights.checksums import Verification, checksum, combined_checksum
@@ -43,5 +44,6 @@ __all__ = [
     "combined_checksum",
     "pack",
     "plan_buckets",
+    "plan_pipeline",
     "unpack",
 ]

@@ -14,6 +14,11 @@ import torch
 BUCKET_BYTES: Final = 512 * 2**20
 """Default size of a bucket: large enough to make per-message costs vanish, small enough to fit beside a model."""
 
+PIPELINED_BUCKETS: Final = 8
+SMALLEST_BUCKET_BYTES: Final = 4 * 2**20
+"""A model that is not much larger than a bucket is cut into so many, but not into smaller ones: with one bucket, packing
+and loading could not overlap."""
+
 ALIGNMENT: Final = 16
 """Bytes; each tensor starts at a multiple, so that a view of any dtype into the bucket is legal."""
 
@@ -105,6 +110,12 @@ def plan_buckets(parameters: Iterable[ParameterFacts], bucket_bytes: int = BUCKE
     if entries:
         buckets.append(Bucket(tuple(entries), end))
     return tuple(buckets)
+
+
+def plan_pipeline(parameters: Sequence[ParameterFacts], most_bytes: int = BUCKET_BYTES) -> tuple[Bucket, ...]:
+    """As `plan_buckets`, with smaller buckets where the model is small."""
+    total = sum(facts.nbytes for facts in parameters)
+    return plan_buckets(parameters, min(most_bytes, max(total // PIPELINED_BUCKETS, SMALLEST_BUCKET_BYTES)))
 
 
 def pack(bucket: Bucket, tensors: Iterable[tuple[str, torch.Tensor]], payload: torch.Tensor) -> None:

@@ -7,7 +7,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thor_ray.weights import ALIGNMENT, Bucket, ParameterFacts, WeightTransferError, pack, plan_buckets, unpack
+from thor_ray.weights import (
+    ALIGNMENT,
+    Bucket,
+    ParameterFacts,
+    WeightTransferError,
+    pack,
+    plan_buckets,
+    plan_pipeline,
+    unpack,
+)
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.int64]
 shapes = st.lists(st.integers(1, 5), max_size=3).map(tuple)
@@ -93,3 +102,9 @@ def test_names_and_sizes_are_checked() -> None:
         plan_buckets(twice)
     with pytest.raises(ValueError, match="bucket_bytes is 0"):
         plan_buckets(twice[:1], bucket_bytes=0)
+
+
+@pytest.mark.parametrize(("tensors", "buckets"), [(1, 1), (4, 1), (8, 2), (64, 8), (6400, 13)])
+def test_small_models_are_cut_into_enough_buckets_to_overlap(tensors: int, buckets: int) -> None:
+    mebibyte_each = [ParameterFacts(f"w{index}", "float32", (2**18,)) for index in range(tensors)]
+    assert len(plan_pipeline(mebibyte_each)) == buckets
