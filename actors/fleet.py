@@ -152,6 +152,12 @@ class RolloutFleet:
                 call, actor, started_at = owed.pop(reference)
                 yield Completed(call, _received(reference, actor), actor, started_at, time.time())
 
+    def retire(self, actor: ActorHandle) -> None:
+        """Sends nothing more to an actor that has died; what it sampled has no home any more. Twice is no harm."""
+        if actor in self.actors:
+            self.actors.remove(actor)
+            self._home.clear()
+
     def isolation(self) -> list[dict[str, Any]]:
         """The confinement that each actor's programs run under, as it was probed."""
         return list(ray.get([actor.isolation.remote() for actor in self.actors]))

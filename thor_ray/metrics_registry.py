@@ -82,6 +82,9 @@ GRADES: Final = ("correct", "wrong", "no_box", "unparsable", "timeout", "error")
 EXECUTIONS: Final = ("ok", "no_output", "exception", "timeout")
 TRAJECTORY_REJECTS: Final = ("no_reward", "failed_code", "short_response", "box_not_in_tail", "repetition", "void_turn")
 GROUP_REJECTS: Final = ("too_few_survivors", "zero_variance")
+STREAM_DROPS: Final = ("stale", "lost")
+LAGS: Final = ("lag_0", "lag_1", "lag_2", "lag_3", "older")
+_BY_LAG: Final = ", by how many versions the sequence's oldest token lies behind."
 
 _ROUND: Final = (
     Metric("reward", Unit.REWARD, "Mean reward of the episodes that have one."),
@@ -112,6 +115,14 @@ _ROUND: Final = (
     ),
     Metric("rejected/<reason>", Unit.COUNT, "Trajectories that a filter kept from training.", TRAJECTORY_REJECTS),
     Metric("dropped/<reason>", Unit.COUNT, "Groups that do not reach the learner.", GROUP_REJECTS),
+    Metric("mismatch_abs/<lag>", Unit.NATS, "Mean difference of learner and engine on a sampled token" + _BY_LAG, LAGS),
+    Metric("mismatch_p99/<lag>", Unit.NATS, "Its 99th percentile" + _BY_LAG, LAGS),
+    Metric("mismatch_k3/<lag>", Unit.NATS, "How far learner and engine lie apart (k3 estimate)" + _BY_LAG, LAGS),
+    Metric("idle/<who>", Unit.SHARE, "Of the round's time, that without work.", ("learner", "engines")),
+    Metric("staleness_mean", Unit.MEAN_COUNT, "Versions that the oldest token of a problem's groups lies behind."),
+    Metric("staleness_worst", Unit.COUNT, "The largest of these; at most rl.stream.max_staleness."),
+    Metric("refilled", Unit.COUNT, "Problems that had nothing to teach, so that others took their place."),
+    Metric("lost_groups/<reason>", Unit.COUNT, "Problems whose groups the stream dropped.", STREAM_DROPS),
 )
 
 _UPDATE: Final = (

@@ -13,14 +13,8 @@ from thor_ray.problems import Problem
 from thor_ray.records import Stage
 from thor_ray.runlog import RunLog
 from thor_ray.selection import GroupReject, TrajectoryReject
-from thor_ray.stages.hierarchical_rl import (
-    Round,
-    minibatches,
-    record,
-    resample_failed_steps,
-    sample_episodes,
-    select,
-)
+from thor_ray.stages.hierarchical_rl import Round, minibatches, record, select
+from thor_ray.stages.rollouts import Sampled, resample_failed_steps, sample_episodes
 from thor_ray.stages.workers import Workers
 from thor_ray.trajectory import FinishReason, Group, GroupKind, SpanKind, Trajectory, TrajectoryBuilder
 
@@ -93,8 +87,8 @@ class Loop:
         steps = resample_failed_steps(workers, episodes, recipe, 0)
         selection = select(workers, [*episodes, *steps], recipe.rl)
         self.given = [one for batch in minibatches(workers, selection.kept, 2, seed=0) for one in batch]
-        outcome = Round(0, episodes, steps, 1.0, selection, updates=[], publication=None)
-        self.metrics = record(self.log, outcome, PROBLEMS)
+        sampled = Sampled(episodes, steps, PROBLEMS, seconds=1.0, waited=1.0)
+        self.metrics = record(self.log, Round(0, sampled, selection, updates=[], publication=None))
 
     def advantages(self, level: GroupKind) -> list[float]:
         return sorted(round(one.advantage, 3) for one in self.given if one.level is level)

@@ -128,6 +128,29 @@ class FilterConfig(Section):
     )
 
 
+class RolloutStreamConfig(Section):
+    """How far rollouts may run ahead of the learner (AReaL, arXiv 2505.24298)."""
+
+    max_staleness: int = Field(
+        0,
+        ge=0,
+        description="How many versions the oldest token of a group may lie behind the weights that it updates. 0 samples "
+        "each round by itself, and repeats bitwise; more lets engines sample while the learner works.",
+    )
+    refill: bool = Field(
+        False, description="Sample another problem for one that has nothing to teach (dynamic sampling of DAPO)."
+    )
+    max_attempts: int = Field(3, ge=1, description="With how many engines a problem may be lost before it is dropped.")
+
+    @model_validator(mode="after")
+    def _nothing_without_effect(self) -> Self:
+        fields = type(self).model_fields
+        idle = sorted(name for name in ("refill", "max_attempts") if getattr(self, name) != fields[name].default)
+        if self.max_staleness == 0 and idle:
+            raise ValueError(f"rl.stream.max_staleness: 0 leaves {', '.join(idle)} without effect: remove it")
+        return self
+
+
 class RLConfig(Section):
     """Hierarchical RL (spec sections D, E)."""
 
@@ -149,6 +172,7 @@ class RLConfig(Section):
     filters: FilterConfig = FilterConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    stream: RolloutStreamConfig = RolloutStreamConfig()
     evaluate_every: int = Field(0, ge=0, description="Rounds between evaluations on held-out problems; 0 is never.")
 
     @model_validator(mode="after")

@@ -1,6 +1,7 @@
 """Going on with a run: after its last finished stage, or in the middle of one, from its learner's newest checkpoint."""
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,8 @@ from thor_ray.stages.workers import Workers
 
 DONE: Final = "done"
 """Name of the figure in a checkpoint's progress that says how many rounds, or batches, the stage had finished."""
+
+_ROLLOUTS: Final = "rollouts-"
 
 
 def latest_model(run: RunDirectory) -> tuple[Path, int] | None:
@@ -78,18 +81,39 @@ class StageCheckpoints:
         workers.learners.publish_again(workers.fleet.actors)
         return progress[DONE]
 
-    def take(self, learners: LearnerGroup, done: int, due: int) -> None:
+    def rollouts(self, done: int) -> Path | None:
+        """What ``take`` had saved of the rollouts after ``done`` rounds; ``None`` if there were none."""
+        return self._rollouts(done) if done else None
+
+    def take(
+        self, learners: LearnerGroup, done: int, due: int, save_rollouts: Callable[[Path], None] | None = None
+    ) -> None:
         """Takes a checkpoint if one is due, and removes older ones.
 
         Args:
             learners: Whose weights the engines serve.
             done: Rounds that are finished and recorded.
             due: Counts in the unit of ``learner.checkpoint_every``.
+            save_rollouts: Writes what belongs to the same moment into the directory that it is given.
         """
-        if self._every and due % self._every == 0:
-            learners.save(self._rotation.path(done), {DONE: done})
-            self._rotation.prune()
+        if not self._every or due % self._every:
+            return
+        if save_rollouts is not None:
+            # Before the learner's, which is what makes the checkpoint complete.
+            save_rollouts(self._rollouts(done))
+        learners.save(self._rotation.path(done), {DONE: done})
+        self._rotation.prune()
+        kept = {self._rollouts(_step(path)) for path in self._rotation.complete()}
+        for leftover in set(self._rotation.directory.glob(f"{_ROLLOUTS}*")) - kept:
+            shutil.rmtree(leftover)
 
     def clear(self) -> None:
         """Removes all of them: the stage is over, and has left a model directory."""
         self._rotation.clear()
+
+    def _rollouts(self, done: int) -> Path:
+        return self._rotation.directory / f"{_ROLLOUTS}{done:08d}"
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])

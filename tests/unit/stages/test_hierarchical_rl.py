@@ -22,6 +22,7 @@ from thor_ray.run_directory import WEIGHTS_GAP, WEIGHTS_VERIFIED, WEIGHTS_VERSIO
 from thor_ray.runlog import RunLog
 from thor_ray.selection import SelectedGroup, select_groups
 from thor_ray.stages.hierarchical_rl import Round, mean_metrics, minibatches, record, skip_reasons
+from thor_ray.stages.rollouts import Sampled
 from thor_ray.stages.workers import Workers
 from thor_ray.trajectory import (
     ExecutionResult,
@@ -194,7 +195,8 @@ def a_round(filters: FilterConfig, publication: WeightPublication | None = PUBLI
         if publication is None
         else [{**MADE, "loss": 1.0, "grad_norm": 2.0}, {**MADE, "loss": 3.0, "grad_norm": 0.0}]
     )
-    return Round(2, episodes, steps, 0.5, select_groups([*episodes, *steps], filters), updates, publication)
+    sampled = Sampled(episodes, steps, PROBLEMS, seconds=0.5, waited=0.5)
+    return Round(2, sampled, select_groups(sampled.groups, filters), updates, publication)
 
 
 def recorded(log: RunLog) -> dict[str, Record]:
@@ -203,7 +205,7 @@ def recorded(log: RunLog) -> dict[str, Record]:
 
 
 def test_every_trajectory_of_a_round_is_recorded_with_what_became_of_it(log):
-    record(log, a_round(FilterConfig(failed_code=True, min_survivors=0.5)), PROBLEMS)
+    record(log, a_round(FilterConfig(failed_code=True, min_survivors=0.5)))
     rows = recorded(log)
     assert set(rows) == {f"e0/{n}" for n in range(4)} | {"e1/0", "e1/1"} | {f"s0/{n}" for n in range(3)}
     assert {row.group_uid: row.group_dropped for row in rows.values()} == {
@@ -227,7 +229,7 @@ def test_every_trajectory_of_a_round_is_recorded_with_what_became_of_it(log):
 
 
 def test_a_group_without_variance_is_recorded_as_such(log):
-    record(log, a_round(FilterConfig(failed_code=False)), PROBLEMS)
+    record(log, a_round(FilterConfig(failed_code=False)))
     rows = recorded(log)
     assert rows["e1/0"].group_dropped == "zero_variance"
     assert rows["e1/0"].learned.advantage is None
@@ -236,7 +238,7 @@ def test_a_group_without_variance_is_recorded_as_such(log):
 
 
 def test_the_metrics_count_what_fell_out_and_average_the_updates(log):
-    metrics = record(log, a_round(FilterConfig(failed_code=True)), PROBLEMS)
+    metrics = record(log, a_round(FilterConfig(failed_code=True)))
     assert metrics["rejected/failed_code"] == 3
     assert metrics["rejected/no_reward"] == 2
     assert metrics["dropped/too_few_survivors"] == 1
@@ -250,7 +252,7 @@ def test_the_metrics_count_what_fell_out_and_average_the_updates(log):
 
 
 def test_a_round_that_taught_nothing_is_recorded_without_a_publication(log):
-    metrics = record(log, a_round(FilterConfig(), publication=None), PROBLEMS)
+    metrics = record(log, a_round(FilterConfig(), publication=None))
     assert not [name for name in metrics if name.startswith("learner/")]
     assert [WEIGHTS_VERSION in line.metrics for line in log.metrics("rl")] == [False]
 
@@ -260,8 +262,9 @@ def test_an_infrastructure_error_is_excluded_and_never_a_zero(log):
     lost = trajectory("lost", "a", (BROKEN,), "9").with_reward(None)
     members = (trajectory("right", "a", (OK,), "36"), trajectory("wrong", "a", (OK,), "9"), lost)
     group = Group("e0", GroupKind.EPISODE, "a", members)
-    outcome = Round(0, [group], [], 1.0, select_groups([group], FilterConfig(failed_code=False)), [], None)
-    metrics = record(log, outcome, PROBLEMS)
+    sampled = Sampled([group], [], PROBLEMS, seconds=1.0, waited=1.0)
+    outcome = Round(0, sampled, select_groups([group], FilterConfig(failed_code=False)), [], None)
+    metrics = record(log, outcome)
     rows = recorded(log)
     assert rows["lost"].trajectory.reward is None
     assert (rows["lost"].learned.advantage, rows["lost"].learned.excluded) == (None, "no_reward")
@@ -286,7 +289,7 @@ def test_updates_that_were_skipped_count_as_such_and_in_no_mean():
 def test_what_a_skipped_update_held_is_recorded_as_not_learnt(log):
     skipped = SkippedUpdate(float("nan"), float("nan"), groups=("e0",), suspects=("e0",))
     outcome = replace(a_round(FilterConfig(failed_code=False)), skipped=(skipped,))
-    record(log, outcome, PROBLEMS)
+    record(log, outcome)
     rows = recorded(log)
     assert rows["e0/0"].learned.excluded == "non_finite_loss"
     assert rows["e0/3"].learned.excluded == "no_reward"

@@ -1,0 +1,294 @@
+"""Rollouts that run ahead of the learner: carries out, on real engines, what `RolloutCoordinator` orders.
+
+All decisions are the coordinator's, which is pure; here is what waits. An event loop in a thread of its own starts
+families as soon as there is room, hands finished ones to the stream and gives up engines that have died, while the
+learner works in the thread that calls `RolloutDriver`. Weights are replaced while families run: an engine pauses,
+loads and goes on, and every token names the version that sampled it.
+"""
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import ray
+from ray.exceptions import RayActorError, TaskCancelledError
+
+from actors.fleet import ActorHandle, RolloutActorDiedError
+from actors.generation import EngineError
+from thor_ray.stream import Part, RolloutCoordinator, StartOrder, Ticket, version_counts
+from thor_ray.trajectory import Group
+
+T = TypeVar("T")
+
+Family = Sequence[Group]
+"""One problem's episode group, then the step groups that branch off it."""
+
+LIVENESS_SECONDS: Final = 60.0
+"""How long an engine may take for the one token that proves that it lives."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampledFamily:
+    """All that was sampled for one group of the stream.
+
+    Attributes:
+        uid: In the stream.
+        problem: Index of its problem.
+        groups: Its episode group and step groups.
+        filtered: Whether it was dropped by ``reject`` and is here to be recorded only.
+    """
+
+    uid: str
+    problem: int
+    groups: Family
+    filtered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LostEngine:
+    """An engine that was given up.
+
+    Attributes:
+        name: As it was given.
+        actor: Its handle.
+        reason: Why.
+    """
+
+    name: str
+    actor: ActorHandle
+    reason: str
+
+
+class RolloutDriver:
+    """Engines that sample for a stream, as a context manager; leaving it abandons what is still being sampled.
+
+    Methods block and are to be called by one thread.
+
+    Args:
+        coordinator: Has no engines yet, and is not to be touched by anybody else from now on.
+        engines: Rollout actors by name; all serve the stream's version of the weights.
+        request: The arguments of ``RolloutActor.sample_family`` for a ticket, less ``uid``.
+        reject: Why a family has nothing to teach, so that another one is sampled for it; ``None`` if it has.
+        families: Those that had been sampled, and not yet taken, when the stream's checkpoint was.
+        stall_seconds: After how long without a finished family engines have to prove that they live.
+    """
+
+    def __init__(
+        self,
+        coordinator: RolloutCoordinator,
+        engines: Mapping[str, ActorHandle],
+        request: Callable[[Ticket], Mapping[str, Any]],
+        reject: Callable[[Family], str | None] = lambda family: None,
+        families: Sequence[SampledFamily] = (),
+        stall_seconds: float = 600.0,
+    ) -> None:
+        self._coordinator = coordinator
+        self._engines = dict(engines)
+        self._request = request
+        self._reject = reject
+        self._families = {family.uid: family for family in families if not family.filtered}
+        self._filtered = [family for family in families if family.filtered]
+        self._stall_seconds = stall_seconds
+        self._lost: list[LostEngine] = []
+        self._calls: dict[tuple[str, str], Any] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._busy = _BusyTime()
+        self._failure: BaseException | None = None
+        self._closing = False
+        self._news = asyncio.Event()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="rollouts", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._do(self._join(list(self._engines)))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._do(self._abandon())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    @property
+    def engines(self) -> dict[str, ActorHandle]:
+        """Those that have not been given up."""
+        return self._do(self._snapshot(lambda: dict(self._engines)))
+
+    @property
+    def lost(self) -> list[LostEngine]:
+        """Those that have been."""
+        return self._do(self._snapshot(lambda: list(self._lost)))
+
+    def take(self) -> list[SampledFamily]:
+        """Waits for the families of the next update; with them come those that were filtered since the last take.
+
+        Raises:
+            StreamStarvedError: nothing but dropped families.
+            RolloutActorDiedError: no engine is left.
+            ray.exceptions.RayTaskError: sampling failed for a reason that another engine would not cure.
+        """
+        return self._do(self._take())
+
+    def settle(self, skipped: Mapping[str, str]) -> None:
+        """The learner is through with what it took; see `TrajectoryStream.settle`."""
+        self._do(self._settle(skipped))
+
+    def published(self, version: int) -> None:
+        """All engines serve another version; see `RolloutCoordinator.published`."""
+        self._do(self._publish(version))
+
+    def snapshot(self, state: Callable[[RolloutCoordinator], T]) -> tuple[T, list[SampledFamily]]:
+        """Something about the coordinator, and the families that are sampled and not taken at the same time."""
+        return self._do(self._snapshot(lambda: (state(self._coordinator), [*self._families.values(), *self._filtered])))
+
+    def busy_share(self) -> float:
+        """Share of the engines' time since the last call in which they had something to sample, in [0, 1]."""
+        return self._do(self._snapshot(lambda: self._busy.share(time.monotonic())))
+
+    # ------------------------------------------------------------------------------------------ in the loop's thread
+
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _snapshot(self, look: Callable[[], T]) -> T:
+        return look()
+
+    async def _join(self, names: Sequence[str]) -> None:
+        for name in names:
+            self._coordinator.engine_joined(name)
+        self._start()
+
+    async def _take(self) -> list[SampledFamily]:
+        while True:
+            if self._failure is not None:
+                raise self._failure
+            if taken := self._coordinator.stream.take():
+                break
+            self._news.clear()
+            try:
+                async with asyncio.timeout(self._stall_seconds):
+                    await self._news.wait()
+            except TimeoutError:
+                await self._demand_signs_of_life()
+        filtered, self._filtered = self._filtered, []
+        return [self._families.pop(each.uid) for each in taken] + filtered
+
+    async def _settle(self, skipped: Mapping[str, str]) -> None:
+        self._coordinator.stream.settle(skipped)
+        self._start()
+
+    async def _publish(self, version: int) -> None:
+        for order in self._coordinator.published(version):
+            if (reference := self._calls.get((order.uid, order.engine))) is not None:
+                ray.cancel(reference)
+        self._forget_dropped()
+        self._start()
+
+    def _start(self) -> None:
+        """Carries out what is due; called after all news."""
+        for order in () if self._closing else self._coordinator.start():
+            task = self._loop.create_task(self._sample(order))
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+        running = Counter(engine for _, engine in self._calls)
+        self._busy.note(time.monotonic(), len(running.keys() & self._engines.keys()), len(self._engines))
+        self._news.set()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A fault of ours would only be repeated by another engine: the learner's thread gets it with its next take.
+            self._failure = error
+            self._news.set()
+
+    async def _sample(self, order: StartOrder) -> None:
+        uid, engine = order.ticket.uid, order.engine
+        reference = self._engines[engine].sample_family.remote(**self._request(order.ticket), uid=uid)
+        self._calls[uid, engine] = reference
+        try:
+            family = await reference
+        except TaskCancelledError:
+            # By us: the stream has forgotten the group already.
+            pass
+        except (RayActorError, EngineError) as error:
+            self._give_up(engine, str(error.cause if isinstance(error, ray.exceptions.RayTaskError) else error))
+        else:
+            self._finished(order, family)
+        finally:
+            del self._calls[uid, engine]
+            self._start()
+
+    def _finished(self, order: StartOrder, family: Family) -> None:
+        uid, problem = order.ticket.uid, order.ticket.problem
+        reason = self._reject(family)
+        if reason is not None:
+            if self._coordinator.filtered(uid, order.engine, reason):
+                self._filtered.append(SampledFamily(uid, problem, family, filtered=True))
+            return
+        versions = sum((Counter(version_counts(group)) for group in family), Counter())
+        if self._coordinator.finished(uid, order.engine, Part(uid, versions)):
+            self._families[uid] = SampledFamily(uid, problem, family)
+
+    def _forget_dropped(self) -> None:
+        for uid in self._families.keys() - self._coordinator.stream.in_flight.keys():
+            del self._families[uid]
+
+    def _give_up(self, name: str, reason: str) -> None:
+        actor = self._engines.pop(name, None)
+        if actor is None:
+            return
+        self._lost.append(LostEngine(name, actor, reason))
+        self._coordinator.engine_lost(name)
+        # One that hangs must not serve old weights some day.
+        ray.kill(actor)
+        if not self._engines:
+            self._failure = RolloutActorDiedError(f"no rollout actor is left; the last one, {name}, ended: {reason}")
+
+    async def _demand_signs_of_life(self) -> None:
+        """Gives up engines that do not generate a token in time."""
+        for name, actor in list(self._engines.items()):
+            try:
+                async with asyncio.timeout(LIVENESS_SECONDS):
+                    await actor.ready.remote()
+            except (TimeoutError, RayActorError, EngineError) as error:
+                self._give_up(name, f"no token within {LIVENESS_SECONDS:g} s" if not str(error) else str(error))
+        self._start()
+
+    async def _abandon(self) -> None:
+        self._closing = True
+        for reference in self._calls.values():
+            ray.cancel(reference)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+class _BusyTime:
+    """The share of engines that sample, over time."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._busy = self._all = 0
+        self._busy_seconds = self._seconds = 0.0
+
+    def note(self, now: float, busy: int, engines: int) -> None:
+        """From ``now`` on ``busy`` of ``engines`` sample."""
+        if self._since is not None:
+            self._busy_seconds += (now - self._since) * self._busy
+            self._seconds += (now - self._since) * self._all
+        self._since, self._busy, self._all = now, busy, engines
+
+    def share(self, now: float) -> float:
+        """Since the last call."""
+        self.note(now, self._busy, self._all)
+        share = self._busy_seconds / self._seconds if self._seconds else 0.0
+        self._busy_seconds = self._seconds = 0.0
+        return share

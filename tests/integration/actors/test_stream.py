@@ -1,0 +1,216 @@
+"""The driver of the stream on real Ray actors that only lack the engine: order, staleness, loss of engines, resume."""
+
+import asyncio
+import os
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import ray
+
+from actors.fleet import RolloutActorDiedError, RolloutFleet
+from actors.stream import RolloutDriver, SampledFamily
+from thor_ray.config import FilterConfig, validate_recipe
+from thor_ray.problems import Problem
+from thor_ray.selection import Selection, select_groups
+from thor_ray.stages.rollouts import StreamedRollouts
+from thor_ray.stages.workers import Workers
+from thor_ray.stream import (
+    ConcurrencyRule,
+    EngineScheduler,
+    ProblemCursor,
+    RolloutCoordinator,
+    StreamConfig,
+    Ticket,
+    TrajectoryStream,
+    stream_state,
+)
+from thor_ray.stream.checkpoint import from_ranges
+from thor_ray.trajectory import FinishReason, Group, GroupKind, SpanKind, TrajectoryBuilder
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+PROBLEMS = [Problem(f"p{index}", f"What is {index}?", str(index), "test") for index in range(10)]
+PER_UPDATE, UPDATES = 3, 6
+PATIENCE = 240.0
+"""Seconds; on a busy machine a process takes long to start."""
+
+
+class Sampler:
+    """Answers as a rollout actor does, after a random while; its tokens are of the versions before and after that.
+
+    Problem 7 has nothing to teach.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._version = self._families = 0
+
+    async def ready(self) -> int:
+        return self._version
+
+    async def serve(self, version: int) -> None:
+        self._version = version
+
+    async def sample_family(self, problem: Problem, uid: str, temper: str = "", **_: Any) -> list[Group]:
+        """``faulty`` raises; ``mortal`` ends the process with its second family."""
+        self._families += 1
+        if temper == "faulty":
+            raise ValueError(f"{problem.id} cannot be sampled")
+        if temper == "mortal" and self._families == 2:
+            os._exit(1)
+        first = self._version
+        await asyncio.sleep(self._random.uniform(0, 0.05))
+        trajectories = []
+        for sibling in range(2):
+            builder = TrajectoryBuilder(f"{uid}/{sibling}", problem.id, [1])
+            builder.append_sampled(SpanKind.THOUGHT, [2, 3], [-0.1, -0.2], first)
+            builder.append_sampled(SpanKind.THOUGHT, [4], [-0.3], self._version)
+            reward = float(sibling == 0 and problem.id != "p7")
+            trajectories.append(builder.finish(FinishReason.ANSWERED, reward=reward))
+        return [Group(uid, GroupKind.EPISODE, problem.id, tuple(trajectories))]
+
+
+def start_sampler(seed: int) -> Any:
+    actor = ray.remote(num_cpus=0)(Sampler).remote(seed)
+    ray.get(actor.ready.remote(), timeout=PATIENCE)
+    return actor
+
+
+@pytest.fixture(scope="module")
+def samplers(ray_cluster: Any) -> Iterator[list[Any]]:
+    """Two that live."""
+    started = [start_sampler(seed) for seed in range(2)]
+    yield started
+    for each in started:
+        ray.kill(each)
+
+
+def select(groups: Sequence[Group]) -> Selection:
+    return select_groups(groups, FilterConfig(failed_code=False))
+
+
+def coordinator(max_staleness: int, per_engine: int = 2) -> RolloutCoordinator:
+    bounds = StreamConfig(PER_UPDATE, max_staleness, UPDATES)
+    rule = ConcurrencyRule(initial=per_engine, maximum=per_engine)
+    return RolloutCoordinator(TrajectoryStream(bounds, ProblemCursor(len(PROBLEMS), 0)), EngineScheduler(rule))
+
+
+def nothing_to_teach(family: Sequence[Group]) -> str | None:
+    return None if select(family).kept else "zero_variance"
+
+
+def drive(
+    actors: Sequence[Any], max_staleness: int, temper: str = ""
+) -> tuple[list[list[SampledFamily]], dict[str, Any]]:
+    """Runs all updates; the families of each, and the stream's state at the end."""
+
+    def request(ticket: Ticket) -> Mapping[str, Any]:
+        return {"problem": PROBLEMS[ticket.problem], "temper": temper}
+
+    taken = []
+    serve(actors, 0)
+    named = {f"engine-{index}": actor for index, actor in enumerate(actors)}
+    with RolloutDriver(coordinator(max_staleness), named, request, nothing_to_teach) as driver:
+        for version in range(UPDATES):
+            families = driver.take()
+            taken.append(families)
+            driver.settle({})
+            serve(driver.engines.values(), version + 1)
+            driver.published(version + 1)
+            assert_staleness_held(families, version, max_staleness)
+        state, _ = driver.snapshot(lambda each: stream_state(each.stream))
+    return taken, state
+
+
+def serve(actors: Iterable[Any], version: int) -> None:
+    ray.get([actor.serve.remote(version) for actor in actors], timeout=PATIENCE)
+
+
+def assert_staleness_held(families: Sequence[SampledFamily], version: int, max_staleness: int) -> None:
+    for family in families:
+        versions = {int(v) for group in family.groups for t in group.trajectories for v in t.versions[t.loss_mask()]}
+        assert family.filtered or version - min(versions) <= max_staleness
+
+
+def assert_nothing_lost_or_repeated(taken: list[list[SampledFamily]], state: dict[str, Any]) -> None:
+    """Every admitted group trained once, or was dropped once with a reason, or is in flight (invariant 6)."""
+    trained = [int(family.uid[1:]) for families in taken for family in families if not family.filtered]
+    assert sorted(trained) == from_ranges(state["trained"])
+    dropped = [sequence for sequence, _, reason, _ in state["dropped"] if reason]
+    in_flight = [entry["sequence"] for entry in state["in_flight"]]
+    assert sorted([*trained, *dropped, *in_flight]) == list(range(state["admitted"]))
+
+
+def trained(taken: Sequence[Sequence[SampledFamily]]) -> list[list[str]]:
+    return [[family.uid for family in families if not family.filtered] for families in taken]
+
+
+def test_every_update_gets_its_families_and_none_is_lost_or_repeated(samplers):
+    taken, state = drive(samplers, max_staleness=2)
+    assert list(map(len, trained(taken))) == [PER_UPDATE] * UPDATES
+    assert_nothing_lost_or_repeated(taken, state)
+    filtered = [family for families in taken for family in families if family.filtered]
+    assert {PROBLEMS[family.problem].id for family in filtered} == {"p7"}
+    assert Counter(reason for _, _, reason, _ in state["dropped"])["zero_variance"] == len(filtered)
+
+
+def test_an_engine_that_dies_costs_no_group_and_no_order(samplers):
+    """With no staleness, so that what is trained does not depend on who sampled it."""
+    undisturbed, _ = drive(samplers, 0)
+    disturbed, state = drive([start_sampler(2), samplers[0]], 0, "mortal")
+    assert trained(disturbed) == trained(undisturbed)
+    assert_nothing_lost_or_repeated(disturbed, state)
+
+
+def test_without_an_engine_the_run_ends_and_says_which_was_the_last(ray_cluster):
+    with pytest.raises(RolloutActorDiedError, match="no rollout actor is left; the last one, engine-0, ended"):
+        drive([start_sampler(3)], 1, "mortal")
+
+
+def test_a_fault_of_ours_is_raised_and_not_repeated_elsewhere(samplers):
+    with pytest.raises(ValueError, match="cannot be sampled"):
+        drive(samplers, 1, "faulty")
+
+
+class Learner:
+    """All that rollouts ask of a learner."""
+
+    version = 0
+
+
+def test_a_resumed_stream_goes_on_with_what_was_sampled_and_repeats_nothing(samplers, tmp_path):
+    recipe = validate_recipe(
+        {
+            "rl": {
+                "rounds": UPDATES,
+                "groups_per_round": PER_UPDATE,
+                "step_level": False,
+                "stream": {"max_staleness": 2, "refill": True},
+            }
+        },
+        "test",
+    )
+    serve(samplers, 0)
+    workers = Workers(RolloutFleet(samplers), cast("Any", None), cast("Any", Learner()))
+    learnt: list[str] = []
+
+    def rounds(first: int, last: int, saved: Path | None, place: Path) -> None:
+        with StreamedRollouts(workers, PROBLEMS, recipe, select, saved) as rollouts:
+            for index in range(first, last):
+                sampled = rollouts.take(index)
+                selection = select(sampled.groups)
+                learnt.extend(each.group.uid for each in selection.kept)
+                rollouts.settle(selection, {})
+                serve(samplers, index + 1)
+                rollouts.published(index + 1)
+                assert sampled.figures["staleness_worst"] <= 2
+            rollouts.save(place)
+
+    rounds(0, 2, None, tmp_path / "2")
+    rounds(2, 3, tmp_path / "2", tmp_path / "3")
+    rounds(3, UPDATES, tmp_path / "3", tmp_path / "end")
+    assert len(learnt) == len(set(learnt)) == PER_UPDATE * UPDATES

@@ -1,0 +1,344 @@
+"""Where the groups of a round come from: sampled for it while the learner waits, or ahead of it.
+
+Both are driven by the same loop (`hierarchical_rl`), which takes groups, says what became of them and publishes weights.
+"""
+
+import json
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from itertools import groupby, islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from actors.branching import Branching
+from actors.generation import derive_seed
+from actors.sampler import RolloutSettings
+from actors.stream import Family, RolloutDriver, SampledFamily
+from learners.checkpoint import CheckpointError
+from thor_ray.config import Recipe
+from thor_ray.errors import UserError
+from thor_ray.files import write_text_atomically
+from thor_ray.problems import Problem
+from thor_ray.records import Stage, read_groups, write_groups
+from thor_ray.selection import Selection, choose_failed_steps, reward_missing_actions
+from thor_ray.stages.problem_sets import problem_batches
+from thor_ray.stages.workers import Workers
+from thor_ray.stream import (
+    ConcurrencyRule,
+    DropReason,
+    EngineScheduler,
+    ProblemCursor,
+    RolloutCoordinator,
+    StreamConfig,
+    Ticket,
+    TrajectoryStream,
+    drop_counts,
+    restore_stream,
+    stream_state,
+    version_counts,
+)
+from thor_ray.trajectory import Group
+
+Select = Callable[[Sequence[Group]], Selection]
+
+STATE_FILE: Final = "stream.json"
+GROUPS_FILE: Final = "groups.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """What a round has to learn from.
+
+    Attributes:
+        episodes: G trajectories of each problem.
+        steps: G continuations of each failed step that was resampled.
+        problems: Those that were asked.
+        seconds: Wall time in which all of it was sampled.
+        waited: Wall time that the learner spent waiting for it, in seconds.
+        figures: Of the stream, for the round's metrics.
+    """
+
+    episodes: list[Group]
+    steps: list[Group]
+    problems: list[Problem]
+    seconds: float
+    waited: float
+    figures: Mapping[str, float | int] = field(default_factory=dict)
+
+    @property
+    def groups(self) -> list[Group]:
+        """Of both levels."""
+        return [*self.episodes, *self.steps]
+
+
+class Rollouts(AbstractContextManager["Rollouts"]):
+    """Groups for one round after another."""
+
+    @abstractmethod
+    def take(self, index: int) -> Sampled:
+        """Waits for the groups of round ``index``."""
+
+    @abstractmethod
+    def settle(self, selection: Selection, unlearnt: Mapping[str, str]) -> None:
+        """The learner is through with what was taken last.
+
+        Args:
+            selection: What became of the groups.
+            unlearnt: Why the learner made nothing of a group that was selected, by its uid.
+        """
+
+    @abstractmethod
+    def published(self, version: int) -> None:
+        """All engines serve another version."""
+
+    @abstractmethod
+    def save(self, place: Path) -> None:
+        """Writes what a resumed run needs, if it needs anything, into a new directory beside the learner's checkpoint."""
+
+    @abstractmethod
+    def busy_share(self) -> float:
+        """Share of the engines' time since the last call in which they sampled, in [0, 1]."""
+
+
+def rollouts_for(
+    workers: Workers, problems: Sequence[Problem], recipe: Recipe, select: Select, done: int, saved: Path | None
+) -> Rollouts:
+    """As the recipe's ``rl.stream.max_staleness`` says: 0 samples each round by itself, more lets engines run ahead.
+
+    Args:
+        workers: Engines, and the learner whose weights they serve.
+        problems: Training problems.
+        recipe: Section ``rl`` decides.
+        select: What of some groups may train.
+        done: Rounds that need not be done again.
+        saved: What ``save`` wrote after the last of them; ``None`` where the stage begins.
+    """
+    if recipe.rl.stream.max_staleness == 0:
+        return SynchronousRollouts(workers, problems, recipe, done)
+    return StreamedRollouts(workers, problems, recipe, select, saved)
+
+
+class SynchronousRollouts(Rollouts):
+    """A round's groups are all sampled by the weights that they will update, and in an order that repeats."""
+
+    def __init__(self, workers: Workers, problems: Sequence[Problem], recipe: Recipe, done: int) -> None:
+        config = recipe.rl
+        self._workers, self._recipe = workers, recipe
+        batches = problem_batches(problems, config.groups_per_round, config.rounds, recipe.seed)
+        self._batches = islice(batches, done, None)
+        self._busy_seconds, self._since = 0.0, time.monotonic()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Nothing is under way between two rounds."""
+
+    def take(self, index: int) -> Sampled:
+        batch, started = next(self._batches), time.monotonic()
+        episodes = sample_episodes(self._workers, batch, self._recipe, index)
+        steps = resample_failed_steps(self._workers, episodes, self._recipe, index)
+        seconds = time.monotonic() - started
+        self._busy_seconds += seconds
+        return Sampled(episodes, steps, batch, seconds, waited=seconds)
+
+    def settle(self, selection: Selection, unlearnt: Mapping[str, str]) -> None:
+        """The next round does not depend on it."""
+
+    def published(self, version: int) -> None:
+        """Engines know their version."""
+
+    def save(self, place: Path) -> None:
+        """The number of rounds says it all."""
+
+    def busy_share(self) -> float:
+        share = self._busy_seconds / (time.monotonic() - self._since)
+        self._busy_seconds, self._since = 0.0, time.monotonic()
+        return min(1.0, share)
+
+
+class StreamedRollouts(Rollouts):
+    """Groups are sampled while the learner works, by weights at most ``rl.stream.max_staleness`` versions old."""
+
+    def __init__(
+        self, workers: Workers, problems: Sequence[Problem], recipe: Recipe, select: Select, saved: Path | None
+    ) -> None:
+        config = recipe.rl
+        self._workers, self._problems, self._recipe, self._select = workers, problems, recipe, select
+        bounds = StreamConfig(
+            groups_per_update=config.groups_per_round,
+            max_staleness=config.stream.max_staleness,
+            updates=config.rounds,
+            max_attempts=config.stream.max_attempts,
+        )
+        if saved is None:
+            cursor = ProblemCursor(len(problems), recipe.seed)
+            stream, families = TrajectoryStream(bounds, cursor, workers.learners.version), list[SampledFamily]()
+        else:
+            stream, families = restored(bounds, saved)
+        at_a_time = max(1, recipe.engine.max_sequences // config.group_size)
+        scheduler = EngineScheduler(ConcurrencyRule(initial=at_a_time, maximum=at_a_time))
+        self._driver = RolloutDriver(
+            RolloutCoordinator(stream, scheduler),
+            {f"engine-{index}": actor for index, actor in enumerate(workers.fleet.actors)},
+            self._request,
+            self._reject,
+            families,
+        )
+        self._taken: list[str] = []
+        self._version = stream.version
+        self._took_at = time.monotonic()
+        self._drops_told = len(stream.drops)
+        self._branching = branching(recipe)
+
+    def __enter__(self) -> Self:
+        self._driver.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._driver.__exit__(kind, error, traceback)
+
+    def take(self, index: int) -> Sampled:
+        started = time.monotonic()
+        families = self._driver.take()
+        now, before = time.monotonic(), self._took_at
+        self._took_at = now
+        self._taken = [family.uid for family in families if not family.filtered]
+        groups = [self._rewarded(family.groups) for family in families]
+        return Sampled(
+            episodes=[each[0] for each in groups],
+            steps=[step for each in groups for step in each[1:]],
+            problems=[self._problems[family.problem] for family in families],
+            seconds=now - before,
+            waited=now - started,
+            figures=self._figures(families),
+        )
+
+    def settle(self, selection: Selection, unlearnt: Mapping[str, str]) -> None:
+        trained = {family_uid(each.group.uid) for each in selection.kept if each.group.uid not in unlearnt}
+        reasons = {family_uid(group.uid): str(group.dropped) for group in selection.dropped}
+        reasons |= {family_uid(uid): reason for uid, reason in unlearnt.items()}
+        self._driver.settle({uid: reasons[uid] for uid in self._taken if uid not in trained})
+        for lost in self._driver.lost:
+            # Before weights are published: nobody is there to receive them.
+            self._workers.fleet.retire(lost.actor)
+
+    def published(self, version: int) -> None:
+        self._driver.published(version)
+        self._version = version
+
+    def save(self, place: Path) -> None:
+        state, families = self._driver.snapshot(lambda coordinator: stream_state(coordinator.stream))
+        place.mkdir(parents=True, exist_ok=True)
+        write_groups(place / GROUPS_FILE, (group for family in families for group in family.groups), Stage.RL, 0)
+        write_text_atomically(place / STATE_FILE, json.dumps(state))
+
+    def busy_share(self) -> float:
+        return self._driver.busy_share()
+
+    def _request(self, ticket: Ticket) -> Mapping[str, Any]:
+        return {
+            "problem": self._problems[ticket.problem],
+            "group_size": self._recipe.rl.group_size,
+            "branching": self._branching,
+            "settings": RolloutSettings.for_training(self._recipe),
+            "seed": self._recipe.seed,
+        }
+
+    def _rewarded(self, family: Family) -> list[Group]:
+        return reward_missing_actions(family, self._recipe.rl.no_action_reward)
+
+    def _reject(self, family: Family) -> str | None:
+        """Why nothing of a family may train, where the recipe wants another one instead."""
+        if not self._recipe.rl.stream.refill:
+            return None
+        selection = self._select(self._rewarded(family))
+        return None if selection.kept else str(selection.dropped[0].dropped)
+
+    def _figures(self, families: Sequence[SampledFamily]) -> dict[str, float | int]:
+        taken = [family for family in families if not family.filtered]
+        lags = [self._version - min(min(version_counts(g)) for g in family.groups) for family in taken]
+        drops, _ = self._driver.snapshot(lambda coordinator: list(coordinator.stream.drops[self._drops_told :]))
+        self._drops_told += len(drops)
+        counts = drop_counts(drops)
+        return {
+            "staleness_mean": sum(lags) / len(lags),
+            "staleness_worst": max(lags),
+            "refilled": len(families) - len(taken),
+            **{f"lost_groups/{reason}": counts.get(reason, 0) for reason in DropReason},
+        }
+
+
+def family_uid(uid: str) -> str:
+    """Of the family that a group belongs to: an episode group's uid is the family's own."""
+    return uid.partition("/")[0]
+
+
+def restored(bounds: StreamConfig, saved: Path) -> tuple[TrajectoryStream, list[SampledFamily]]:
+    """What ``StreamedRollouts.save`` wrote: the stream, and the families that had been sampled and not yet taken.
+
+    Raises:
+        CheckpointError: a file is missing or damaged.
+    """
+    try:
+        stream = restore_stream(bounds, json.loads((saved / STATE_FILE).read_text(encoding="utf-8")))
+        groups = read_groups([saved / GROUPS_FILE])
+    except (OSError, ValueError, UserError) as error:
+        raise CheckpointError(
+            f"the stream's checkpoint {saved} cannot be read: {error}", "remove it and the learner's beside it"
+        ) from error
+    filtered = {drop.uid: drop.problem for drop in stream.drops}
+    families = []
+    for uid, members in groupby(groups, key=lambda group: family_uid(group.uid)):
+        problem = filtered[uid] if uid in filtered else stream.in_flight[uid].ticket.problem
+        families.append(SampledFamily(uid, problem, list(members), filtered=uid in filtered))
+    return stream, families
+
+
+def branching(recipe: Recipe) -> Branching | None:
+    """As many step groups in the long run as synchronous rounds have at the most (spec E.1)."""
+    config = recipe.rl
+    if not config.step_level:
+        return None
+    most = min(config.step_groups_per_round, config.groups_per_round)
+    return Branching(most / config.groups_per_round, most, config.suffix_tokens, config.step_group_size)
+
+
+def sample_episodes(workers: Workers, batch: Sequence[Problem], recipe: Recipe, round_index: int) -> list[Group]:
+    """G trajectories for each problem, rewarded 1 for a right answer (spec D)."""
+    return workers.fleet.episode_groups(
+        batch,
+        [f"rl{round_index}/e{index}" for index in range(len(batch))],
+        group_size=recipe.rl.group_size,
+        settings=RolloutSettings.for_training(recipe),
+        seed=recipe.seed,
+    )
+
+
+def resample_failed_steps(workers: Workers, episodes: Sequence[Group], recipe: Recipe, round_index: int) -> list[Group]:
+    """G continuations of failed steps' prefixes, rewarded 1 for code that runs (spec E).
+
+    There are never more of these groups than of episodes, since early in training most code fails (spec E.1).
+    """
+    config = recipe.rl
+    if not config.step_level:
+        return []
+    failures = choose_failed_steps(
+        (trajectory for group in episodes for trajectory in group.trajectories),
+        min(config.step_groups_per_round, len(episodes)),
+        derive_seed(recipe.seed, "failed steps", round_index),
+    )
+    groups = workers.fleet.step_groups(
+        failures,
+        [f"rl{round_index}/s{index}" for index in range(len(failures))],
+        suffix_tokens=config.suffix_tokens,
+        group_size=config.step_group_size,
+        settings=RolloutSettings.for_training(recipe),
+        seed=recipe.seed,
+    )
+    return reward_missing_actions(groups, config.no_action_reward)
