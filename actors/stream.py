@@ -266,9 +266,11 @@ class RolloutDriver:
         self._closing = True
         for reference in self._calls.values():
             ray.cancel(reference)
-        for task in self._tasks:
+        # A take that its caller gave up, at an interrupt, is among them.
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*others, return_exceptions=True)
 
 
 class _BusyTime:

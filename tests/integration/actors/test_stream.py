@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -47,7 +48,7 @@ class Sampler:
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
-        self._version = self._families = 0
+        self._version = self._families = self._interrupted = 0
 
     async def ready(self) -> int:
         return self._version
@@ -55,13 +56,21 @@ class Sampler:
     async def serve(self, version: int) -> None:
         self._version = version
 
+    async def interrupted(self) -> int:
+        return self._interrupted
+
     async def sample_family(self, problem: Problem, uid: str, temper: str = "", **_: Any) -> list[Group]:
-        """``faulty`` raises; ``mortal`` ends the process with its second family."""
+        """``faulty`` raises; ``mortal`` ends the process with its second family; ``endless`` never solves problem 3."""
         self._families += 1
         if temper == "faulty":
             raise ValueError(f"{problem.id} cannot be sampled")
         if temper == "mortal" and self._families == 2:
             os._exit(1)
+        if temper == "endless" and problem.id == "p3":
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                self._interrupted += 1
         first = self._version
         await asyncio.sleep(self._random.uniform(0, 0.05))
         trajectories = []
@@ -156,6 +165,18 @@ def test_every_update_gets_its_families_and_none_is_lost_or_repeated(samplers):
     filtered = [family for families in taken for family in families if family.filtered]
     assert {PROBLEMS[family.problem].id for family in filtered} == {"p7"}
     assert Counter(reason for _, _, reason, _ in state["dropped"])["zero_variance"] == len(filtered)
+
+
+def test_what_runs_until_it_is_too_old_is_interrupted_and_dropped(samplers):
+    taken, state = drive(samplers, 1, "endless")
+    assert list(map(len, trained(taken))) == [PER_UPDATE] * UPDATES
+    assert_nothing_lost_or_repeated(taken, state)
+    stale = [PROBLEMS[problem].id for _, problem, reason, _ in state["dropped"] if reason == "stale"]
+    assert "p3" in stale
+    deadline = time.monotonic() + PATIENCE
+    while not any(ray.get([each.interrupted.remote() for each in samplers], timeout=PATIENCE)):
+        assert time.monotonic() < deadline, "the engine goes on with what nobody waits for"
+        time.sleep(0.01)
 
 
 def test_an_engine_that_dies_costs_no_group_and_no_order(samplers):
