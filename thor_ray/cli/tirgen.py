@@ -1,7 +1,8 @@
 """``thor tirgen``: build demonstrations with a policy, or from worked solutions that lie in a file."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -12,7 +13,18 @@ from thor_ray.cli.verbs import DEFAULT_VERB, DefaultVerbGroup
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from thor_ray.tirgen import RewriteReport
+    from thor_ray.tirgen import Difference, RewriteReport
+
+EXAMPLE_HINT: Final = "rule, reason, how often, an example"
+
+
+class RuleListName(StrEnum):
+    """The lists in ``thor_ray.demonstrations.RULE_LISTS``."""
+
+    OURS = "ours"
+    PAPER = "paper"
+    RELEASE = "release"
+
 
 app = typer.Typer(cls=DefaultVerbGroup, help="Build demonstrations of tool use, and look at how they came about.")
 
@@ -31,6 +43,14 @@ def rewrite(
     output: Annotated[
         Path | None, typer.Option(help="Write report.json, steps.jsonl and messages.jsonl into this directory.")
     ] = None,
+    filters: Annotated[RuleListName, typer.Option(help="Rules that decide what is kept.")] = RuleListName.OURS,
+    compare: Annotated[
+        RuleListName | None, typer.Option(help="Print what this list makes of the same demonstrations, too.")
+    ] = None,
+    tests: Annotated[
+        str | None, typer.Option(help="Reject problems of these test sets: benchmarks or files, commas between them.")
+    ] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where benchmark files lie, instead of THOR_DATA.")] = None,
     seed: Seed = None,
     overrides: Overrides = None,
 ) -> None:
@@ -38,20 +58,32 @@ def rewrite(
     from rich.console import Console
 
     from thor_ray.config import load_recipe
+    from thor_ray.demonstrations import RULE_LISTS, Circumstances, build_rules
     from thor_ray.problems import load_problems
     from thor_ray.progress import Progress
     from thor_ray.stages.plan import policy_directory
-    from thor_ray.stages.worked_solutions import rewrite_solutions, write_rewritten
+    from thor_ray.stages.worked_solutions import overlapping, rewrite_solutions, write_rewritten
+    from thor_ray.tirgen import filter_difference
 
     settings = load_recipe(recipe, [*settings_of(seed=seed), *(overrides or [])])
     problems = load_problems(source, limit=limit, shuffle_seed=None if limit is None else settings.seed)
     model = policy_directory(settings)
+    overlaps = {} if tests is None else overlapping(problems, tests.split(","), data_dir)
+    lists = {name: [*([{"rule": "not_in_tests"}] if overlaps else []), *RULE_LISTS[name]] for name in RULE_LISTS}
     console = Console()
     with Progress(console) as progress, progress.stage("rewrite", len(problems)) as shown:
-        rewritten = rewrite_solutions(problems, model, settings, max_tokens, shown.reach)
+        rewritten = rewrite_solutions(
+            problems, model, settings, max_tokens, rules=lists[filters], overlaps=overlaps, on_progress=shown.reach
+        )
     _print_report(rewritten.report, console)
+    difference = None
+    if compare is not None:
+        circumstances = Circumstances(max_tokens, seed=settings.seed, overlaps=overlaps)
+        first, second = (build_rules(lists[name], circumstances) for name in (filters, compare))
+        difference = filter_difference(rewritten.demonstrations, first, second)
+        _print_difference(difference, filters, compare, console)
     if output is not None:
-        write_rewritten(rewritten, problems, model, output)
+        write_rewritten(rewritten, problems, model, output, difference)
         console.print(f"written to {output}", highlight=False, soft_wrap=True)
 
 
@@ -71,3 +103,20 @@ def _print_report(report: "RewriteReport", console: "Console") -> None:
         for row in rows:
             table.add_row(*row)
         console.print(table)
+
+
+def _print_difference(difference: "Difference", first: str, second: str, console: "Console") -> None:
+    from rich.table import Table
+
+    table = Table()
+    for heading in (f"{first} against {second}", "demonstrations", f"why the other list rejects them: {EXAMPLE_HINT}"):
+        table.add_column(heading, justify="right" if heading == "demonstrations" else "left")
+    table.add_row("kept by both", str(difference.both), "")
+    for name, side in ((first, difference.only_first), (second, difference.only_second)):
+        told = "\n".join(
+            f"{reason} {count}: {next(identity for identity, why in side.examples if why == reason)}"
+            for reason, count in side.reasons.most_common()
+        )
+        table.add_row(f"kept by {name} alone", str(len(side.ids)), told)
+    table.add_row("rejected by both", str(difference.neither), "")
+    console.print(table)

@@ -1,6 +1,6 @@
 """The recipe's section ``tirgen``."""
 
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
@@ -33,6 +33,28 @@ class TirgenConfig(Section):
         description="Share of demonstrations to keep by number of programs, e.g. {1: 0.5} as in the release (spec B.7); "
         "numbers that are missing keep all.",
     )
+
+    filters: list[dict[str, Any]] = Field(
+        [],
+        description="Rules that each demonstration must pass, in order: `{rule: NAME}` and the rule's parameters beside it "
+        "(docs/tirgen.md lists them); empty takes the list `ours`. One demonstration a problem, difficulty and balance come "
+        "after them, by the fields above.",
+    )
+
+    @model_validator(mode="after")
+    def _known_rules(self) -> Self:
+        if self.filters:
+            # Only here: recipes are read by commands that must start quickly.
+            from thor_ray.demonstrations.rule_list import SET_RULES, Circumstances, build_rules
+
+            for spec in self.filters:
+                if spec.get("rule") in SET_RULES:
+                    raise ValueError(f"tirgen.filters: {spec['rule']} is set by {SET_RULES[spec['rule']]}")
+            try:
+                build_rules(self.filters, Circumstances(max_tokens=1))
+            except ValueError as error:
+                raise ValueError(f"tirgen.filters: {error}") from error
+        return self
 
     @model_validator(mode="after")
     def _sensible_filters(self) -> Self:

@@ -83,6 +83,7 @@ class Demonstration:
         prose: Thoughts and answer without programs and observations.
         claims: Every claim that programs were written for, in order.
         steps: How each step was taken apart, in order.
+        response: All of the text, programs and observations included, without the token that ends it.
     """
 
     trajectory: Trajectory
@@ -90,6 +91,7 @@ class Demonstration:
     prose: str
     claims: tuple[CheckedClaim, ...]
     steps: tuple[RefinedStep, ...] = ()
+    response: str = ""
 
     @property
     def problem_id(self) -> str:

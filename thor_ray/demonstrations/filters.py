@@ -5,14 +5,13 @@ signs and repetition are here; its lower bounds of 3,000 tokens and 5 lines are 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil
 from random import Random
-from typing import Any
 
 from thor_ray.demonstrations.code_quality import is_substantial
 from thor_ray.demonstrations.demonstration import Demonstration
-from thor_ray.demonstrations.funnel import Rule
+from thor_ray.demonstrations.funnel import Rule, each_alone
 from thor_ray.grading import GradeStatus, has_degenerate_repetition
 from thor_ray.refine.agreement import Agreement, agreement
 from thor_ray.refine.formulas import has_latex
@@ -22,28 +21,31 @@ REPEATED_CHARACTERS = 20
 REPETITIONS = 20
 
 
-def _each(name: str, reject: Callable[[Demonstration], str | None], **parameters: Any) -> Rule:
-    """A rule that judges each demonstration on its own."""
-    return Rule(name, lambda demonstrations: [reject(each) for each in demonstrations], parameters)
-
-
 def boxed() -> Rule:
     """The answer stands in a box."""
-    return _each("boxed", lambda each: "no box" if each.trajectory.answer is None else None)
+    return each_alone("boxed", lambda each: "no box" if each.trajectory.answer is None else None)
 
 
-def clean_prose() -> Rule:
-    """No fence in the prose, where it would open an action, and dollar signs that delimit formulas come in pairs."""
+def no_stray_fence() -> Rule:
+    """No fence in the prose, where it would open an action or an observation."""
+    return each_alone("no_stray_fence", lambda each: "a fence outside actions" if "```" in each.prose else None)
+
+
+def paired_dollars(prices: bool = True) -> Rule:
+    """Dollar signs that delimit formulas come in pairs.
+
+    Args:
+        prices: Where the prose holds no LaTeX, all dollar signs are prices. Without it there may be one price, not three:
+            the release's rule.
+    """
 
     def reject(demonstration: Demonstration) -> str | None:
-        if "```" in demonstration.prose:
-            return "a fence outside actions"
         dollars = demonstration.prose.count("$") - demonstration.prose.count("\\$")
-        # One alone is a price (the release's exception), and so are all of them where there is no LaTeX.
-        formulas = dollars != 1 and has_latex(demonstration.prose)
-        return "unbalanced dollar signs" if formulas and dollars % 2 else None
+        if dollars == 1 or (prices and not has_latex(demonstration.prose)):
+            return None
+        return "unbalanced dollar signs" if dollars % 2 else None
 
-    return _each("clean_prose", reject)
+    return each_alone("paired_dollars", reject, prices=prices)
 
 
 def no_repetition(window: int = REPEATED_CHARACTERS, limit: int = REPETITIONS) -> Rule:
@@ -52,7 +54,7 @@ def no_repetition(window: int = REPEATED_CHARACTERS, limit: int = REPETITIONS) -
     def reject(demonstration: Demonstration) -> str | None:
         return "repetition" if has_degenerate_repetition(demonstration.prose, window, limit) else None
 
-    return _each("no_repetition", reject, window=window, limit=limit)
+    return each_alone("no_repetition", reject, window=window, limit=limit)
 
 
 def fits(max_tokens: int) -> Rule:
@@ -61,12 +63,12 @@ def fits(max_tokens: int) -> Rule:
     def reject(demonstration: Demonstration) -> str | None:
         return "too long" if len(demonstration.trajectory.ids) > max_tokens else None
 
-    return _each("fits", reject, max_tokens=max_tokens)
+    return each_alone("fits", reject, max_tokens=max_tokens)
 
 
 def uses_code() -> Rule:
     """At least one program ran."""
-    return _each("uses_code", lambda each: None if each.trajectory.steps else "no program")
+    return each_alone("uses_code", lambda each: None if each.trajectory.steps else "no program")
 
 
 def code_passes(every_block: bool) -> Rule:
@@ -84,7 +86,7 @@ def code_passes(every_block: bool) -> Rule:
             return "no program for a claim succeeded"
         return "a program failed" if every_block and any(result.status.failed for result in results) else None
 
-    return _each("code_passes", reject, every_block=every_block)
+    return each_alone("code_passes", reject, every_block=every_block)
 
 
 def substantial_code() -> Rule:
@@ -94,7 +96,7 @@ def substantial_code() -> Rule:
         codes = [step.code for step in demonstration.trajectory.steps if not step.result.status.failed]
         return None if any(map(is_substantial, codes)) else "trivial code"
 
-    return _each("substantial_code", reject)
+    return each_alone("substantial_code", reject)
 
 
 def answer_observed() -> Rule:
@@ -105,7 +107,7 @@ def answer_observed() -> Rule:
         printed = any(agreement(answer, claim.observed) is Agreement.SAME for claim in demonstration.claims)
         return None if printed else "the answer was not printed"
 
-    return _each("answer_observed", reject)
+    return each_alone("answer_observed", reject)
 
 
 def answer_correct() -> Rule:
@@ -115,7 +117,7 @@ def answer_correct() -> Rule:
         status = demonstration.trajectory.grade_status
         return None if status == GradeStatus.CORRECT else str(status)
 
-    return _each("answer_correct", reject)
+    return each_alone("answer_correct", reject)
 
 
 def hard_enough(solved_share: Mapping[str, float], threshold: float) -> Rule:
@@ -124,7 +126,21 @@ def hard_enough(solved_share: Mapping[str, float], threshold: float) -> Rule:
     def reject(demonstration: Demonstration) -> str | None:
         return "solved without tools" if solved_share.get(demonstration.problem_id, 0.0) >= threshold else None
 
-    return _each("hard_enough", reject, threshold=threshold)
+    return each_alone("hard_enough", reject, threshold=threshold)
+
+
+def not_in_tests(overlaps: Mapping[str, str]) -> Rule:
+    """The problem is in no test set.
+
+    Args:
+        overlaps: Name of a test set, by the ids of problems that are in it (``thor_ray.problems.decontamination``).
+    """
+
+    def reject(demonstration: Demonstration) -> str | None:
+        found = overlaps.get(demonstration.problem_id)
+        return None if found is None else f"in {found}"
+
+    return each_alone("not_in_tests", reject, problems=len(overlaps))
 
 
 def one_per_problem(seed: int) -> Rule:
@@ -159,21 +175,6 @@ def balanced_calls(keep: Mapping[int, float], seed: int) -> Rule:
         ]
 
     return Rule("balanced_calls", judge, {"keep": {str(calls): share for calls, share in keep.items()}, "seed": seed})
-
-
-def single_rules(max_tokens: int, every_block: bool) -> list[Rule]:
-    """The rules about single demonstrations, in order."""
-    return [
-        clean_prose(),
-        boxed(),
-        no_repetition(),
-        fits(max_tokens),
-        uses_code(),
-        code_passes(every_block),
-        substantial_code(),
-        answer_observed(),
-        answer_correct(),
-    ]
 
 
 def set_rules(

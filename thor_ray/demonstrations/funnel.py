@@ -28,6 +28,11 @@ class Rule:
     parameters: Mapping[str, Any]
 
 
+def each_alone(name: str, reject: Callable[[Demonstration], str | None], **parameters: Any) -> Rule:
+    """A rule that judges each demonstration on its own; ``reject`` gives the reason, or ``None``."""
+    return Rule(name, lambda demonstrations: [reject(each) for each in demonstrations], parameters)
+
+
 @dataclass(frozen=True, slots=True)
 class RuleOutcome:
     """What one rule did.

@@ -104,7 +104,8 @@ class Rewriter:
         prose = reasoning_text(trajectory, self.codec)
         grade = await self.grader.agrade(prose, problem.answer)
         trajectory = replace(trajectory, answer=grade.extracted, grade_status=grade.status.value, reward=grade.reward)
-        return Demonstration(trajectory, source, prose, writer.claims, steps)
+        response = self.codec.decode(trajectory.ids[trajectory.prompt_length : -1])
+        return Demonstration(trajectory, source, prose, writer.claims, steps, response)
 
 
 def _may_go_on(refinement: Refinement, step: RefinedStep) -> bool:

@@ -15,7 +15,7 @@ from actors.execution import make_sandbox
 from actors.generation import derive_seed
 from actors.scorers import Grader
 from thor_ray.config import Recipe, SamplingConfig, TirgenConfig
-from thor_ray.demonstrations import Demonstration, Funnel, Sieve, Source, set_rules, single_rules
+from thor_ray.demonstrations import OURS, Circumstances, Demonstration, Funnel, Sieve, Source, build_rules, set_rules
 from thor_ray.errors import UserError
 from thor_ray.grading import GraderPool, GradeStatus
 from thor_ray.problems import Problem
@@ -140,7 +140,8 @@ async def build_demonstrations(
     prompts = [rewriter.prompt(problem) for problem in problems]
     attempts = await sampled_attempts(problems, prompts, generator, config.attempts, seed)
     # Failures that the refiner planted must pass; without any, the paper's rule holds.
-    rules = single_rules(max_tokens, every_block=config.flawed_first == 0)
+    circumstances = Circumstances(max_tokens, every_block=config.flawed_first == 0, seed=seed)
+    rules = build_rules(config.filters or OURS, circumstances)
     sieves = {source: Sieve(rules) for source in Source}
     progress = _Progress(on_progress, len(attempts))
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,14 +10,16 @@ from typing import Final
 from actors.codec import TokenizerCodec
 from actors.execution import make_sandbox
 from thor_ray.config import Recipe
-from thor_ray.demonstrations import Demonstration, Sieve, Source, single_rules
+from thor_ray.demonstrations import OURS, Circumstances, Demonstration, Sieve, Source, build_rules
+from thor_ray.demonstrations.rule_list import RuleSpec
 from thor_ray.errors import UserError
 from thor_ray.files import write_text_atomically
 from thor_ray.grading import GraderPool
 from thor_ray.problems import Problem
+from thor_ray.problems.decontamination import OverlapRule, index_test_sets
 from thor_ray.refine import SymbolicRefiner
 from thor_ray.stages.rewriting import Rewriter
-from thor_ray.tirgen import RewriteReport
+from thor_ray.tirgen import Difference, RewriteReport
 from thor_ray.tirgen.export import message_row, step_rows
 
 CONCURRENCY: Final = 16
@@ -50,6 +52,9 @@ def rewrite_solutions(
     model: Path,
     recipe: Recipe,
     max_tokens: int,
+    *,
+    rules: Sequence[RuleSpec] = OURS,
+    overlaps: Mapping[str, str] | None = None,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> Rewritten:
     """Rewrites the worked solutions of ``problems`` with the symbolic refiner, runs the programs, and filters.
@@ -61,10 +66,13 @@ def rewrite_solutions(
         model: Directory of the policy whose tokenizer writes the demonstrations.
         recipe: Sections ``sandbox`` and ``policy``, and the seed.
         max_tokens: Of prompt and response together; longer ones are filtered out.
+        rules: The filters, in order.
+        overlaps: Name of a test set, by the ids of problems that are in it, for the rule ``not_in_tests``.
         on_progress: Called with the number of solutions that are done.
 
     Raises:
         UserError: a problem has no worked solution.
+        ValueError: a rule or one of its parameters does not exist.
     """
     without = [problem.id for problem in problems if not problem.solution]
     if without:
@@ -84,7 +92,7 @@ def rewrite_solutions(
             recipe.sandbox.timeout_seconds,
         )
         demonstrations = asyncio.run(_rewritten(problems, rewriter, recipe.seed, on_progress))
-    sieve = Sieve(single_rules(max_tokens, every_block=True))
+    sieve = Sieve(build_rules(rules, Circumstances(max_tokens, seed=recipe.seed, overlaps=overlaps or {})))
     kept = sieve.sift(demonstrations)
     return Rewritten(
         tuple(demonstrations),
@@ -92,6 +100,22 @@ def rewrite_solutions(
         sieve.rejections(),
         RewriteReport.of(demonstrations, sieve.funnel()),
     )
+
+
+def overlapping(problems: Sequence[Problem], tests: Sequence[str], data_dir: Path | None = None) -> dict[str, str]:
+    """Name of the first test set that a problem is in, by the ids of those that are in one.
+
+    Args:
+        problems: Training problems.
+        tests: Benchmarks by name, files, or data sets of the hub.
+        data_dir: Where benchmark files lie.
+
+    Raises:
+        ProblemFileError: a test set is not found or cannot be read.
+    """
+    index = index_test_sets(tests, OverlapRule(), data_dir)
+    found = {problem.id: index.overlaps(problem, row) for row, problem in enumerate(problems, start=1)}
+    return {identity: overlaps[0].test_set for identity, overlaps in found.items() if overlaps}
 
 
 async def _rewritten(
@@ -113,8 +137,22 @@ async def _rewritten(
     return await asyncio.gather(*(one(index, problem) for index, problem in enumerate(problems)))
 
 
-def write_rewritten(rewritten: Rewritten, problems: Sequence[Problem], model: Path, directory: Path) -> None:
-    """Writes ``report.json``, ``steps.jsonl`` with what became of each step, and ``messages.jsonl`` with what was kept."""
+def write_rewritten(
+    rewritten: Rewritten,
+    problems: Sequence[Problem],
+    model: Path,
+    directory: Path,
+    difference: Difference | None = None,
+) -> None:
+    """Writes ``report.json``, ``steps.jsonl`` with what became of each step, and ``messages.jsonl`` with what was kept.
+
+    Args:
+        rewritten: What to write.
+        problems: That it came from.
+        model: Whose tokenizer reads the demonstrations.
+        directory: Made if it is missing; files of these names are replaced.
+        difference: To another list of rules, for the report.
+    """
     codec = TokenizerCodec.from_directory(str(model))
     questions = {problem.id: problem.question for problem in problems}
     directory.mkdir(parents=True, exist_ok=True)
@@ -131,4 +169,7 @@ def write_rewritten(rewritten: Rewritten, problems: Sequence[Problem], model: Pa
     for name, rows in ((STEPS, steps), (MESSAGES, messages)):
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         write_text_atomically(directory / name, lines)
-    write_text_atomically(directory / REPORT, json.dumps(rewritten.report.to_json(), indent=2) + "\n")
+    report = rewritten.report.to_json()
+    if difference is not None:
+        report["difference"] = difference.to_json()
+    write_text_atomically(directory / REPORT, json.dumps(report, indent=2) + "\n")

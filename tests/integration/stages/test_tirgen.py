@@ -171,7 +171,7 @@ def test_a_rejected_attempt_gives_way_to_the_worked_solution_and_both_are_accoun
     [
         ("The answer is 12.", "boxed"),
         ("We just see it.\nThe answer is \\boxed{12}.", "uses_code"),
-        ("```python\ngcd(96, 60) = 12\nThe answer is \\boxed{12}.", "clean_prose"),
+        ("```python\ngcd(96, 60) = 12\nThe answer is \\boxed{12}.", "no_stray_fence"),
         ("gcd(96, 66) = 6\nThe answer is \\boxed{6}.", "answer_correct"),
         ("gcd(96, 60) = 12\nThe answer is \\boxed{13}.", "answer_observed"),
         ("multiples follow\nsum of multiples of 0 from 1 to 9 = 3\nThe answer is \\boxed{3}.", "boxed"),

@@ -40,7 +40,7 @@ WORDS_ONLY = Problem("words", "How many corners has a square?", "4", "test", sol
 def rewritten():
     problems = [PRICES, EQUATION, MISTAKEN, WORDS_ONLY]
     heard: list[int] = []
-    result = rewrite_solutions(problems, base_model_path(), load_recipe("smoke", []), 4096, heard.append)
+    result = rewrite_solutions(problems, base_model_path(), load_recipe("smoke", []), 4096, on_progress=heard.append)
     assert heard == [1, 2, 3, 4]
     return problems, result
 

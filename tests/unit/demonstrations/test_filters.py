@@ -1,41 +1,19 @@
 """Each rule lets a good demonstration pass and rejects the fault it is there for."""
 
-import dataclasses
-
 import pytest
 
-from thor_ray.demonstrations import CheckedClaim, Demonstration, DemonstrationWriter, Source, filters
+from tests.unit.demonstrations.examples import EXCEPTION, OK, demonstration
+from thor_ray.demonstrations import (
+    OURS,
+    Circumstances,
+    build_rules,
+    filters,
+)
 from thor_ray.demonstrations.code_quality import is_substantial
 from thor_ray.problems import FAMILIES, LEVELS, generate
 from thor_ray.refine import find_claims
 from thor_ray.refine.styles import STYLES
-from thor_ray.trajectory import ExecutionResult, ExecutionStatus
-
-OK, EXCEPTION = ExecutionStatus.OK, ExecutionStatus.EXCEPTION
-
-
-def demonstration(
-    identity="a",
-    problem="p",
-    blocks=(("import math\nprint(math.gcd(96, 60))", OK),),
-    answer="12",
-    status="correct",
-    observed="12",
-    prose="",
-) -> Demonstration:
-    def encode(text):
-        return [ord(letter) for letter in text]
-
-    writer = DemonstrationWriter(identity, problem, encode("question\n"), encode, 0)
-    for code, outcome in blocks:
-        writer.think("We use it.")
-        writer.act(code, ExecutionResult(outcome, observed or "Error"))
-    writer.think(prose or f"The answer is \\boxed{{{answer}}}.")
-    trajectory = dataclasses.replace(writer.finish(), answer=answer, grade_status=status)
-    return Demonstration(
-        trajectory, Source.GENERATOR, prose or writer.prose, (CheckedClaim("gcd(96, 60)", "12", observed),)
-    )
-
+from thor_ray.trajectory import ExecutionStatus
 
 GOOD = demonstration()
 CORRECTED = demonstration(blocks=(("print(gcd(96, 60))", EXCEPTION), ("import math\nprint(math.gcd(96, 60))", OK)))
@@ -45,8 +23,8 @@ CORRECTED = demonstration(blocks=(("print(gcd(96, 60))", EXCEPTION), ("import ma
     ("rule", "faulty", "reason"),
     [
         (filters.boxed(), demonstration(answer=None), "no box"),
-        (filters.clean_prose(), demonstration(prose="```output\n12\n```"), "a fence outside actions"),
-        (filters.clean_prose(), demonstration(prose="$a^2$ and $b"), "unbalanced dollar signs"),
+        (filters.no_stray_fence(), demonstration(prose="```output\n12\n```"), "a fence outside actions"),
+        (filters.paired_dollars(), demonstration(prose="$a^2$ and $b"), "unbalanced dollar signs"),
         (filters.no_repetition(), demonstration(prose="twenty characters and " * 30), "repetition"),
         (filters.fits(30), GOOD, "too long"),
         (filters.uses_code(), demonstration(blocks=()), "no program"),
@@ -71,13 +49,15 @@ CORRECTED = demonstration(blocks=(("print(gcd(96, 60))", EXCEPTION), ("import ma
         (filters.answer_correct(), demonstration(status="wrong"), "wrong"),
         (filters.answer_correct(), demonstration(status="timeout"), "timeout"),
         (filters.hard_enough({"p": 1.0}, 1.0), GOOD, "solved without tools"),
+        (filters.not_in_tests({"p": "math500"}), GOOD, "in math500"),
+        (filters.paired_dollars(prices=False), demonstration(prose="$1, $2 and $3"), "unbalanced dollar signs"),
     ],
 )
 def test_the_rule_rejects_its_fault(rule, faulty, reason):
     assert rule.judge([faulty]) == [reason]
 
 
-@pytest.mark.parametrize("rule", filters.single_rules(max_tokens=200, every_block=True), ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", build_rules(OURS, Circumstances(max_tokens=200)), ids=lambda rule: rule.name)
 def test_a_good_demonstration_passes(rule):
     assert rule.judge([GOOD]) == [None]
 
@@ -92,9 +72,9 @@ def test_problems_solved_less_often_than_the_threshold_stay():
 
 
 def test_a_single_dollar_is_a_price():
-    assert filters.clean_prose().judge([demonstration(prose="It costs $12.")]) == [None]
-    assert filters.clean_prose().judge([demonstration(prose="$1, $2 and $3: \\boxed{6}.")]) == [None]
-    assert filters.clean_prose().judge([demonstration(prose="$a$, $b$ and \\$5")]) == [None]
+    assert filters.paired_dollars().judge([demonstration(prose="It costs $12.")]) == [None]
+    assert filters.paired_dollars().judge([demonstration(prose="$1, $2 and $3: \\boxed{6}.")]) == [None]
+    assert filters.paired_dollars().judge([demonstration(prose="$a$, $b$ and \\$5")]) == [None]
 
 
 def test_one_demonstration_per_problem_stays_whatever_the_order():
