@@ -11,7 +11,7 @@ from ray.exceptions import GetTimeoutError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from actors.layout import Node, nodes_of
-from actors.logs import merge_actor_logs
+from actors.logs import ActorLog
 from actors.reservation import Bundles
 from actors.rollout import RolloutActor
 from thor_ray.config import Recipe
@@ -40,7 +40,7 @@ class RayCluster:
         cpus: Logical CPUs that a cluster of our own must offer at least. Ray counts actors, not load, and the actors
             of a loop take turns, so that more may be offered than there are.
         temp_dir: Where a cluster of our own keeps its sockets and logs; the path must be short.
-        actor_log: File that gets what the actors of a cluster of our own have printed, once it has ended.
+        actor_log: File that gets what the actors of a cluster of our own print, as they print it.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class RayCluster:
         self._cpus = cpus
         self._temp_dir = temp_dir
         self._actor_log = actor_log
-        self._session_logs: Path | None = None
+        self._log: ActorLog | None = None
         self._joined = False
         self.dashboard_url: str | None = None
         self.is_own = False
@@ -76,7 +76,9 @@ class RayCluster:
                 **({"_temp_dir": str(self._temp_dir)} if self._temp_dir else {}),
             )
             self.is_own = True
-            self._session_logs = Path(context.address_info["session_dir"]) / "logs"
+            if self._actor_log is not None:
+                self._log = ActorLog(Path(context.address_info["session_dir"]) / "logs", self._actor_log)
+                self._log.start()
         self._joined = True
         self.dashboard_url = f"http://{context.dashboard_url}" if context.dashboard_url else None
         return self
@@ -98,8 +100,8 @@ class RayCluster:
         if self._joined:
             # For a cluster that was joined this ends the connection only.
             ray.shutdown()
-        if self._session_logs is not None and self._actor_log is not None:
-            merge_actor_logs(self._session_logs, self._actor_log)
+        if self._log is not None:
+            self._log.close()
 
 
 def existing_cluster(address: str | None = None, temp_dir: Path | None = None) -> str | None:

@@ -1,4 +1,4 @@
-"""``thor dashboard``: a page over runs, live or years later."""
+"""``thor dashboard``, ``thor logs``: a page over runs, and what their actors print; live or years later."""
 
 from typing import Annotated
 
@@ -32,3 +32,26 @@ def dashboard(
 
     directories = [RunDirectory.find(run) for run in runs or []]
     serve(directories, DashboardOptions(host, port, token), lambda address: typer.echo(f"dashboard: {address}"))
+
+
+def logs(
+    run: Annotated[str, typer.Argument(help="A run's name below runs/, or the path of its directory.")],
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what is printed from now on, until the run ends.")
+    ] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the latest lines.")] = 100,
+    actor: Annotated[
+        str | None, typer.Option(help="Only of this actor: its name, its process, or the beginning of `NAME PROCESS`.")
+    ] = None,
+) -> None:
+    """Print what a run's actors have printed, as one log: `actor process | line`."""
+    from thor_ray.actor_log import followed, latest
+    from thor_ray.run_directory import RunDirectory
+
+    directory = RunDirectory.find(run)
+    known, position = latest(directory, lines, actor)
+    for line in known:
+        typer.echo(line)
+    if follow:
+        for line in followed(directory, position, actor):
+            typer.echo(line)
