@@ -81,6 +81,7 @@ class LearnerGroup:
         self.dtype = dtype
         self._version = version
         self._updates = 0
+        self._unpublished_updates = 0
         self._objective = ObjectiveConfig()
         self._settings = ""
         self._probe: list[npt.NDArray[np.int64]] = []
@@ -234,14 +235,23 @@ class LearnerGroup:
             ValueError: there are no engines, so nothing would be verified.
         """
         publication = self._bring(engines, self._version + 1, bucket_bytes)
-        self._version = publication.version
+        self._version, self._unpublished_updates = publication.version, 0
         return publication
 
     def publish_again(self, engines: Sequence[Any], bucket_bytes: int | None = None) -> WeightPublication:
-        """Brings the current weights to engines under the version that they have already, after ``load``.
+        """Brings the current weights to engines under the version that they have already.
 
-        Arguments and errors are those of ``publish``.
+        After ``load``, and for an engine that was started anew, before it is given any prompt. Arguments and errors are
+        those of ``publish``.
+
+        Raises:
+            ValueError: weights were updated since that version was published.
         """
+        if self._unpublished_updates:
+            raise ValueError(
+                f"these are not weights {self._version} any more: they were updated {self._unpublished_updates} times; "
+                "publish them as the next version"
+            )
         return self._bring(engines, self._version, bucket_bytes)
 
     def save(self, path: Path, progress: Mapping[str, int] | None = None) -> None:
@@ -267,7 +277,7 @@ class LearnerGroup:
         state = verify(path)
         refuse_misfit(path, state, self._state({}), same_ranks=self.config.offload.optimizer == "nvme")
         self._workers.call("load", path.resolve())
-        self._version, self._updates = state.version, state.updates
+        self._version, self._updates, self._unpublished_updates = state.version, state.updates, 0
         self._trained_groups = dict.fromkeys(state.trained_groups)
         return state.progress
 
@@ -341,6 +351,7 @@ class LearnerGroup:
             self._guard.skip(SkippedUpdate(loss, grad_norm, group_uids(sequences), suspects))
         else:
             self._updates += 1
+            self._unpublished_updates += 1
             self._probe = [sequence.ids for sequence in sequences]
             self._trained_groups.update(dict.fromkeys(group_uids(sequences)))
             self._guard.made()

@@ -113,6 +113,19 @@ def test_a_receiver_that_does_not_serve_what_was_sent_stops_the_run(
     assert learner.version == version
 
 
+def test_an_engine_that_starts_anew_gets_the_version_that_the_others_serve(
+    learner: LearnerGroup, receivers: list[Any], make_sequences: MakeSequences
+):
+    learner.begin_rl(ObjectiveConfig(), OptimizerConfig(learning_rate=1e-2), 10)
+    published = learner.publish(receivers[:1], BUCKET_BYTES)
+    again = learner.publish_again(receivers[1:], BUCKET_BYTES)
+    assert again.version == published.version == learner.version
+    assert len(set(ray.get([receiver.digest.remote() for receiver in receivers]))) == 1
+    learner.update(make_sequences(5))
+    with pytest.raises(ValueError, match=f"not weights {learner.version} any more: they were updated 1 times"):
+        learner.publish_again(receivers, BUCKET_BYTES)
+
+
 def test_a_publication_to_nobody_is_refused(learner: LearnerGroup):
     with pytest.raises(ValueError, match="no engines"):
         learner.publish([])
