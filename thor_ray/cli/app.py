@@ -24,6 +24,7 @@ from thor_ray.cli import (
     runs,
     sandboxing,
     solving,
+    submitting,
     tiny,
     tirgen,
     watching,
@@ -44,6 +45,9 @@ app = typer.Typer(
 app.command()(runs.smoke)
 app.command()(runs.train)
 app.command()(runs.sft)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(submitting.submit)
+app.command()(submitting.attach)
+app.command()(submitting.stop)
 app.command()(solving.solve)
 app.command()(grading.grade)
 app.command()(grading.audit_golds)
