@@ -50,10 +50,18 @@ def show(
 @app.command()
 def schema(
     as_json: Annotated[bool, typer.Option("--json", help="JSON Schema, for editors and other tools.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As docs/configuration.md.")] = False,
 ) -> None:
     """Print every field: its default, what is allowed, and what it means."""
     from thor_ray.config import Recipe
 
+    if as_json and markdown:
+        raise typer.BadParameter("choose one of them", param_hint="'--json', '--markdown'")
+    if markdown:
+        from thor_ray.cli.reference import configuration_markdown
+
+        typer.echo(configuration_markdown(), nl=False)
+        return
     if as_json:
         typer.echo(json.dumps(Recipe.model_json_schema(), indent=2))
         return
