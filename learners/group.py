@@ -76,6 +76,7 @@ class LearnerGroup:
             threads=cpus_per_rank,
             offload=config.offload,
             lora=config.lora,
+            sequence_parallel=config.sequence_parallel,
         )
         self.config = config
         self.dtype = dtype
@@ -336,7 +337,7 @@ class LearnerGroup:
 
     def _plan(self, sequences: Sequence[TrainingSequence]) -> tuple[tuple[MicroBatch, ...], ...]:
         config = self.config
-        return plan(sequences, ranks=config.ranks, micro_batch_tokens=config.micro_batch_tokens, packing=config.packing)
+        return plan(sequences, ranks=config.replicas, micro_batch_tokens=config.row_tokens, packing=config.packing)
 
     def _finish_update(
         self,

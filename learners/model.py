@@ -10,6 +10,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from learners.attention import PACKED
+from learners.packed_row import lay_out
+from learners.ulysses import SequenceGroup, register
 
 MAX_LOGITS: Final = 2**25
 """Logits held at once, 128 MiB in float32."""
@@ -75,11 +77,19 @@ class TokenLogProbs(nn.Module):
 
     Only positions that the loss asks for are projected onto the vocabulary. The whole computation lies inside this
     module's ``forward``, because ZeRO-3 gathers parameters only there.
+
+    Args:
+        policy: The model.
+        max_logits: Logits held at once.
+        group: The ranks that share each packed row; ``None`` if each has rows of its own.
     """
 
-    def __init__(self, policy: PreTrainedModel, max_logits: int = MAX_LOGITS) -> None:
+    def __init__(
+        self, policy: PreTrainedModel, max_logits: int = MAX_LOGITS, group: SequenceGroup | None = None
+    ) -> None:
         super().__init__()
         self.policy = policy
+        self.group = group
         self.projection = VocabularyProjection(policy.get_output_embeddings(), max_logits)
 
     def forward(
@@ -105,8 +115,11 @@ class TokenLogProbs(nn.Module):
             ``[rows, length]`` each: at ``[i, t]`` of token ``t`` given those before it, 0 where masked out. Log-probs,
             and entropies in nats; float32, or float64 for a policy in it.
         """
-        hidden = self._predicting(ids, loss_mask) if lengths is None else self._packed(ids, loss_mask, lengths)
-        found = self.projection(hidden, ids[loss_mask], temperature, with_entropies)
+        found = (
+            self.projection(self._predicting(ids, loss_mask), ids[loss_mask], temperature, with_entropies)
+            if lengths is None
+            else self._packed(ids, loss_mask, lengths, temperature, with_entropies)
+        )
         return tuple(values.new_zeros(ids.shape).masked_scatter(loss_mask, values) for values in found)
 
     def _predicting(self, ids: Tensor, loss_mask: Tensor) -> Tensor:
@@ -117,26 +130,37 @@ class TokenLogProbs(nn.Module):
         hidden: Tensor = self.policy.base_model(input_ids=ids, use_cache=False).last_hidden_state
         return hidden[:, :-1][loss_mask[:, 1:]]
 
-    def _packed(self, ids: Tensor, loss_mask: Tensor, lengths: Tensor) -> Tensor:
-        """The same, by way of a single row."""
-        positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-        inside = positions < lengths.unsqueeze(1)
-        starts = nn.functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
+    def _packed(
+        self, ids: Tensor, loss_mask: Tensor, lengths: Tensor, temperature: float, with_entropies: bool
+    ) -> tuple[Tensor, ...]:
+        """The same as for padded rows by way of a single one: ``[tokens in the loss]`` each, row by row."""
+        group = self.group
+        row = lay_out(ids, loss_mask, lengths, 1 if group is None else group.size)
+        whole = (row.ids, row.positions, row.predicts, row.targets)
+        own_ids, positions, predicts, targets = whole if group is None else map(group.own_slice, whole)
         hidden: Tensor = self.policy.base_model(
-            input_ids=ids[inside].unsqueeze(0),
-            position_ids=positions[inside].unsqueeze(0),
+            input_ids=own_ids.unsqueeze(0),
+            position_ids=positions.unsqueeze(0),
             use_cache=False,
-            cu_seq_lens_q=starts,
-            cu_seq_lens_k=starts,
-            max_length_q=ids.shape[1],
-            max_length_k=ids.shape[1],
+            cu_seq_lens_q=row.starts,
+            cu_seq_lens_k=row.starts,
+            max_length_q=row.longest,
+            max_length_k=row.longest,
         ).last_hidden_state
-        # A sequence's first token is never in the loss, so what stands before a token in the loss is its own past.
-        return hidden[0, :-1][loss_mask[inside][1:]]
+        found = self.projection(hidden[0][predicts], targets[predicts], temperature, with_entropies)
+        if group is None:
+            return tuple(found)
+        slices = [values.new_zeros(len(own_ids)).masked_scatter(predicts, values) for values in found]
+        return tuple(group.gather(values)[row.predicts] for values in slices)
 
 
 def load_policy(
-    path: Path, dtype: torch.dtype, *, gradient_checkpointing: bool, packing: bool = False
+    path: Path,
+    dtype: torch.dtype,
+    *,
+    gradient_checkpointing: bool,
+    packing: bool = False,
+    group: SequenceGroup | None = None,
 ) -> PreTrainedModel:
     """Reads a Hugging Face model directory.
 
@@ -145,15 +169,19 @@ def load_policy(
         dtype: Of the weights.
         gradient_checkpointing: Trade a second forward pass for memory.
         packing: Load it for rows that hold several sequences.
+        group: The ranks that share each of those rows, if several do.
 
     Raises:
         UnsupportedModelError: it is not a model directory, has dropout, changes its logits after the head, or cannot
             keep packed sequences apart.
+        HeadCountError: its heads cannot be dealt to the group.
     """
     if not (path / "config.json").is_file():
         raise UnsupportedModelError(f"{path} is not a Hugging Face model directory: it has no config.json")
-    refuse_unsupported(AutoConfig.from_pretrained(path))
-    policy = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation=PACKED if packing else None)
+    config = AutoConfig.from_pretrained(path)
+    refuse_unsupported(config)
+    packed = PACKED if group is None else register(config, group)
+    policy = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation=packed if packing else None)
     if packing:
         refuse_unpackable(policy)
     return prepare(policy, gradient_checkpointing=gradient_checkpointing)

@@ -72,7 +72,7 @@ def plan(
 
     Args:
         sequences: The mini-batch.
-        ranks: Number of ranks.
+        ranks: Number of ranks; where several share sequences, of groups of them.
         micro_batch_tokens: Most tokens that go through the model at once, padding included where there is any.
         packing: Leave padding out.
 
@@ -89,7 +89,7 @@ def plan(
     if longest > micro_batch_tokens:
         raise ValueError(
             f"a sequence has {longest} tokens, a micro-batch at most {micro_batch_tokens}: "
-            "raise learner.micro_batch_tokens to policy.max_context or more"
+            "raise learner.micro_batch_tokens times learner.sequence_parallel to policy.max_context or more"
         )
     for name in ("proximal_log_probs", "reference_log_probs"):
         if len({getattr(sequence, name) is None for sequence in sequences}) > 1:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from learners.checkpoint import CheckpointState
+    from learners.ulysses import SequenceGroup
     from learners.zero import Rendezvous
     from thor_ray.weights import Bucket, Delivery, WeightSender
 
@@ -48,6 +49,7 @@ class PolicySpec:
         threads: CPU threads of this rank.
         offload: What ZeRO keeps outside the GPU.
         lora: Adapters that train instead of the policy's weights.
+        sequence_parallel: Ranks that share each sequence; only with ``packing``.
 
     Raises:
         ValueError: bfloat16 without ZeRO, where DeepSpeed has no float32 buffer to add gradients up in, so that they
@@ -62,6 +64,7 @@ class PolicySpec:
     threads: int
     offload: OffloadConfig = field(default_factory=OffloadConfig)
     lora: LoraConfig | None = None
+    sequence_parallel: int = 1
 
     def __post_init__(self) -> None:
         if self.dtype == "bfloat16" and self.zero_stage == 0:
@@ -119,6 +122,7 @@ class LearnerWorker:
 
     def __init__(self) -> None:
         self._spec: PolicySpec | None = None
+        self._group: SequenceGroup | None = None
         self._policy: Any = None
         self._engine: Any = None
         self._reference: Any = None
@@ -141,16 +145,19 @@ class LearnerWorker:
         import torch
         from transformers.utils.logging import disable_progress_bar
 
-        from learners import checkpoint, model, zero
+        from learners import checkpoint, model, ulysses, zero
 
         disable_progress_bar()
         torch.set_num_threads(spec.threads)
         zero.join(rendezvous, timeout_seconds)
+        if spec.sequence_parallel > 1:
+            self._group = ulysses.join(spec.sequence_parallel, timeout_seconds)
         self._policy = model.load_policy(
             spec.path,
             getattr(torch, spec.dtype),
             gradient_checkpointing=spec.gradient_checkpointing,
             packing=spec.packing,
+            group=self._group,
         )
         self._spec = spec
         shapes = [[name, list(parameter.shape)] for name, parameter in self._policy.named_parameters()]
@@ -183,11 +190,12 @@ class LearnerWorker:
             )
         self._reference = None
         if keep_reference:
-            self._reference = model.TokenLogProbs(copy.deepcopy(self._policy)).requires_grad_(requires_grad=False)
+            frozen = copy.deepcopy(self._policy).requires_grad_(requires_grad=False)
+            self._reference = model.TokenLogProbs(frozen, group=self._group)
         if self._spec.lora is not None:
             adapters.attach(self._policy, self._spec.lora)
         dtype = getattr(torch, self._spec.dtype)
-        module = model.TokenLogProbs(self._policy)
+        module = model.TokenLogProbs(self._policy, group=self._group)
         self._engine = zero.build_engine(module, optimizer, self._spec.zero_stage, dtype, self._spec.offload)
         if self._reference is not None:
             self._reference.to(self._engine.device)

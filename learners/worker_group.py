@@ -19,7 +19,7 @@ class WorkerGroup:
     """One ``LearnerWorker`` per rank, in a placement group, that have met and read the policy.
 
     Args:
-        spec: Which policy, and how it is held.
+        spec: Which policy, how it is held, and how many ranks share a sequence.
         ranks: How many.
         cpus: CPUs that Ray reserves for a rank, and its threads.
         gpus: 0 or 1 per rank.
@@ -45,6 +45,7 @@ class WorkerGroup:
         reserved: ReservedRanks | None = None,
     ) -> None:
         self._timeout_seconds = timeout_seconds
+        self._sharing = spec.sequence_parallel
         self._workers: list[Any] = []
         self._placement = place(ranks, cpus, gpus) if reserved is None else None
         room = reserved or ReservedRanks(self._placement, tuple(range(ranks)), gpus)
@@ -75,16 +76,17 @@ class WorkerGroup:
         return self._collect([getattr(worker, method).remote(*arguments) for worker in self._workers])
 
     def deal(self, method: str, shares: Sequence[Any], *arguments: Any) -> list[Any]:
-        """Calls a method on every rank, with its share before the arguments that are the same for all.
+        """Calls a method on every rank, with its replica's share before the arguments that are the same for all.
 
         Returns:
-            The answer to each share.
+            The answer to each share, which all ranks of a replica have in common.
 
         Raises:
             ActorCallError: a rank failed, died or hangs.
         """
-        pairs = zip(self._workers, shares, strict=True)
-        return self._collect([getattr(worker, method).remote(share, *arguments) for worker, share in pairs])
+        pairs = zip(self._workers, (share for share in shares for _ in range(self._sharing)), strict=True)
+        answers = self._collect([getattr(worker, method).remote(share, *arguments) for worker, share in pairs])
+        return answers[:: self._sharing]
 
     @property
     def handles(self) -> Sequence[Any]:

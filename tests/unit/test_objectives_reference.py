@@ -91,7 +91,7 @@ def test_the_counts_of_micro_batches_add_up(ragged, data):
     assert total == ragged.batch.counts()
 
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -56,6 +56,12 @@ class LearnerConfig(Section):
     packing: bool = Field(
         True, description="Put sequences one after the other, without padding; needs full attention in every layer."
     )
+    sequence_parallel: int = Field(
+        1,
+        ge=1,
+        description="Ranks that share each sequence (DeepSpeed Ulysses), for long contexts; divides ranks, and the "
+        "model's attention heads.",
+    )
     gradient_checkpointing: bool = False
     offload: OffloadConfig = OffloadConfig()
     lora: LoraConfig | None = Field(None, description="Train adapters only; null trains all weights.")
@@ -71,6 +77,27 @@ class LearnerConfig(Section):
         1, ge=0, description="Rounds of RL, or epochs of the cold start, between checkpoints; 0 writes none."
     )
     checkpoints_kept: int = Field(2, ge=1, description="Newest checkpoints of a stage that are kept until it is over.")
+
+    @property
+    def replicas(self) -> int:
+        """Ranks, or groups of ranks that share sequences, with sequences of their own."""
+        return self.ranks // self.sequence_parallel
+
+    @property
+    def row_tokens(self) -> int:
+        """Tokens of one micro-batch, which the ranks that share sequences take through the model together."""
+        return self.micro_batch_tokens * self.sequence_parallel
+
+    @model_validator(mode="after")
+    def _sequences_that_can_be_shared(self) -> Self:
+        if self.ranks % self.sequence_parallel:
+            raise ValueError(
+                f"learner.sequence_parallel is {self.sequence_parallel}, which does not divide "
+                f"learner.ranks {self.ranks}: groups of ranks must be equally large"
+            )
+        if self.sequence_parallel > 1 and not self.packing:
+            raise ValueError("learner.sequence_parallel shares packed sequences only; set learner.packing: true")
+        return self
 
     @model_validator(mode="after")
     def _stage_that_can_offload(self) -> Self:

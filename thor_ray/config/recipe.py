@@ -37,9 +37,11 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _learnable(self) -> Self:
-        if self.learner.micro_batch_tokens < self.policy.max_context:
+        if self.learner.row_tokens < self.policy.max_context:
+            sharing = self.learner.sequence_parallel
             raise ValueError(
-                f"learner.micro_batch_tokens is {self.learner.micro_batch_tokens}: a sequence of policy.max_context "
+                f"learner.micro_batch_tokens is {self.learner.micro_batch_tokens}"
+                f"{f' on each of {sharing} ranks' if sharing > 1 else ''}: a sequence of policy.max_context "
                 f"{self.policy.max_context} tokens must fit a micro-batch"
             )
         if self.learner.zero_stage == 0 and self.policy.dtype == "bfloat16":

@@ -1,5 +1,6 @@
 """The derived table: what the numbers of a recipe come to."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def _sampling_rows(recipe: Recipe) -> dict[str, str]:
 def _learning_rows(recipe: Recipe) -> dict[str, str]:
     rl, learner = recipe.rl, recipe.learner
     prompts = rl.groups_per_round / rl.updates_per_round
-    longest = learner.micro_batch_tokens // recipe.policy.max_context
+    longest = learner.row_tokens // recipe.policy.max_context
     return {
         "updates per round": f"{rl.updates_per_round}, of {prompts:g} prompts and {prompts * rl.group_size:g} episodes each",
         "rounds": f"{rl.rounds}, {rl.rounds * rl.updates_per_round} updates in all",
@@ -78,7 +79,8 @@ def _actor_rows(recipe: Recipe) -> dict[str, str]:
     gpus = engine.actors * engine.tensor_parallel
     rows = {
         "engines × TP": f"{engine.actors} × {engine.tensor_parallel}, {engine.max_sequences} sequences at once each",
-        "learner ranks": f"{learner.ranks}, ZeRO {learner.zero_stage}",
+        "learner ranks": f"{learner.ranks}, ZeRO {learner.zero_stage}"
+        + (f", {learner.sequence_parallel} to a sequence" if learner.sequence_parallel > 1 else ""),
     }
     if recipe.placement.gpu_memory_gib is not None:
         together = recipe.placement.mode == "colocated"
@@ -115,7 +117,8 @@ def _learner_remedy(recipe: Recipe, dominant: str) -> str:
     if dominant == "activations":
         if not learner.gradient_checkpointing:
             return "set learner.gradient_checkpointing: true"
-        return f"lower learner.micro_batch_tokens, down to policy.max_context {recipe.policy.max_context} at the least"
+        least = math.ceil(recipe.policy.max_context / learner.sequence_parallel)
+        return f"lower learner.micro_batch_tokens, down to {least} at the least, or raise learner.sequence_parallel"
     if learner.zero_stage < 3:
         return "raise learner.ranks or learner.zero_stage"
     return "raise learner.ranks, or set learner.offload.optimizer: cpu"

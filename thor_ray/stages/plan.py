@@ -8,8 +8,10 @@ from typing import Final
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from transformers import AutoConfig
 
 from actors.codec import TokenizerCodec
+from learners.ulysses import refuse_heads
 from thor_ray.config import Recipe
 from thor_ray.errors import UserError
 from thor_ray.planning import context_faults, derived_rows, memory_faults_of
@@ -89,11 +91,14 @@ def make_plan(recipe: Recipe, stages: Sequence[Stage]) -> Plan:
             are missing.
         RecordFormatError: the demonstrations are no records of ours.
         ProblemFileError: a problem file is missing, or one of its lines is no problem.
+        HeadCountError: the policy's attention heads cannot be dealt to learner.sequence_parallel ranks.
         UserError: no problem is left that fits, or a stage misses what it needs.
     """
     model = policy_directory(recipe)
     if any(stage in LEARNING for stage in stages):
         require(memory_faults_of(recipe, model))
+        if recipe.learner.sequence_parallel > 1:
+            refuse_heads(AutoConfig.from_pretrained(model), recipe.learner.sequence_parallel)
     given = recipe.cold_start.demonstrations
     if Stage.COLD_START in stages and Stage.TIRGEN not in stages:
         if given is None:

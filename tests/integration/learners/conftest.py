@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from learners.group import LearnerGroup
 from learners.sequences import TrainingSequence
+from tests.integration.learners.probed_ranks import Gradients, reference_loss
 from thor_ray.config import LearnerConfig
 from thor_ray.trajectory import GroupKind
 
@@ -59,3 +62,32 @@ def learner(ray_cluster: Any, policy: Path) -> Iterator[LearnerGroup]:
     """
     with LearnerGroup(policy, LearnerConfig(ranks=2, zero_stage=3, micro_batch_tokens=256)) as group:
         yield group
+
+
+@pytest.fixture(scope="session")
+def sequences(make_sequences: MakeSequences) -> list[TrainingSequence]:
+    return make_sequences(11, longest=40)
+
+
+@pytest.fixture(scope="session")
+def reference_gradients(policy: Path, sequences: list[TrainingSequence]) -> Gradients:
+    model = AutoModelForCausalLM.from_pretrained(policy, dtype=torch.float32)
+    reference_loss(model, sequences).backward()
+    return {name: parameter.grad.numpy() for name, parameter in model.named_parameters()}
+
+
+@pytest.fixture(scope="session")
+def reference_training(policy: Path, sequences: list[TrainingSequence]) -> list[tuple[float, float]]:
+    """Losses and gradient norms of four updates with torch alone."""
+    model = AutoModelForCausalLM.from_pretrained(policy, dtype=torch.float32)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, weight_decay=0.1)
+    history = []
+    for rate in (5e-4, 1e-3, 1e-3, 1e-3):
+        loss = reference_loss(model, sequences)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.step()
+        optimizer.zero_grad()
+        history.append((loss.item(), norm.item()))
+    return history

@@ -253,6 +253,36 @@ def test_too_many_such_losses_in_a_row_stop_the_run(learner: LearnerGroup, make_
         learner.update([broken(one, f"bad-{limit - 1}")])
 
 
+@pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+def test_pairs_of_ranks_that_share_sequences_learn_what_single_ranks_do(
+    learner: LearnerGroup, make_sequences: MakeSequences, tmp_path: Path, ranks: int
+):
+    """Each sequence counts once: the same losses, statistics and weights."""
+    learner.begin_sft(FAST, 1)
+    learner.export(tmp_path / "start")
+    shape = learner.config.model_copy(update={"ranks": ranks, "sequence_parallel": 2, "zero_stage": 2})
+    with LearnerGroup(tmp_path / "start", shape) as pairs:
+        histories = []
+        for group in (learner, pairs):
+            group.begin_sft(FAST, 1)
+            history = [group.sft(make_sequences(7))]
+            group.begin_rl(ObjectiveConfig(), FAST, 2)
+            sequences = group.with_proximal_log_probs(make_sequences(8, seed=1))
+            history += [group.update(sequences) for _ in range(2)]
+            history.append(group.update([broken(sequences[0], "bad-group"), *sequences[1:]]))
+            assert [skipped.suspects for skipped in group.skipped] == [("bad-group",)]
+            histories.append(history)
+        for found, expected in zip(histories[1], histories[0], strict=True):
+            timing = {"seconds", "tokens_per_second", "padding"}
+            comparable = {name: value for name, value in expected.items() if name not in timing}
+            assert {name: found[name] for name in comparable} == pytest.approx(
+                comparable, rel=1e-4, abs=1e-6, nan_ok=True
+            )
+        left, right = (weights(group, tmp_path / f"end-{group.config.sequence_parallel}") for group in (learner, pairs))
+        for name, weight in left.items():
+            torch.testing.assert_close(weight, right[name], rtol=0, atol=2e-5)
+
+
 def test_bfloat16_without_zero_is_refused_before_anything_starts(policy: Path):
     with pytest.raises(ValueError, match="use stage 1"):
         LearnerGroup(policy, LearnerConfig(zero_stage=0), "bfloat16")

@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 
 from learners.zero import engine_config
-from thor_ray.config import LearnerConfig, OffloadConfig, OptimizerConfig
+from thor_ray.config import LearnerConfig, OffloadConfig, OptimizerConfig, Recipe
 
 DISK = Path("/disk")
 
@@ -24,11 +24,24 @@ DISK = Path("/disk")
         ({"checkpoints_kept": 0}, "greater than or equal to 1"),
         ({"max_skipped_updates": 0}, "greater than or equal to 1"),
         ({"lora": {"rank": 0}}, "greater than or equal to 1"),
+        ({"ranks": 3, "sequence_parallel": 2}, r"sequence_parallel is 2, which does not divide learner\.ranks 3"),
+        ({"sequence_parallel": 2}, r"does not divide learner\.ranks 1"),
+        ({"ranks": 2, "sequence_parallel": 2, "packing": False}, r"set learner\.packing: true"),
     ],
 )
 def test_what_cannot_work_is_refused(options: dict[str, Any], message: str):
     with pytest.raises(ValidationError, match=message):
         LearnerConfig.model_validate(options)
+
+
+def test_ranks_that_share_sequences_make_room_for_longer_ones():
+    learner = {"ranks": 2, "micro_batch_tokens": 512}
+    with pytest.raises(ValidationError, match="max_context 1024 tokens must fit a micro-batch"):
+        Recipe.model_validate({"learner": learner, "policy": {"max_context": 1024}})
+    shared = {"learner": {**learner, "sequence_parallel": 2}}
+    Recipe.model_validate({**shared, "policy": {"max_context": 1024}})
+    with pytest.raises(ValidationError, match=r"is 512 on each of 2 ranks: .*max_context 1025"):
+        Recipe.model_validate({**shared, "policy": {"max_context": 1025}})
 
 
 def test_offloading_is_handed_to_deepspeed():

@@ -175,6 +175,24 @@ def test_the_flash_kernel_gives_what_attention_sequence_by_sequence_gives():
         torch.testing.assert_close(flash, plain, rtol=0.05, atol=0.05)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.05)])
+@pytest.mark.parametrize("packing", [False, True])
+def test_values_and_gradients_on_a_gpu_are_those_in_float64(tmp_path, dtype, tolerance, packing):
+    """In chunks as well; entropies too. Packed bfloat16 goes through the flash kernel."""
+    found = []
+    for device, kind, packed in (("cuda", dtype, packing), ("cpu", torch.float64, False)):
+        model = loaded(tmp_path, packing=packed).to(device, kind)
+        lengths = LENGTHS.to(device) if packed else None
+        scores = TokenLogProbs(model, VOCABULARY * 4)(IDS.to(device), MASK.to(device), 0.8, True, lengths)
+        (sum(scores) * WEIGHTS.to(device)).sum().backward()
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        whole = torch.cat([gradient.flatten().double().cpu() for gradient in gradients])
+        found.append((*(values.double().cpu() for values in scores), whole))
+    for ours, exact in zip(*found, strict=True):
+        assert torch.linalg.vector_norm(ours - exact) < tolerance * torch.linalg.vector_norm(exact)
+
+
 def test_a_model_with_sliding_windows_cannot_be_packed(tmp_path):
     tiny().save_pretrained(tmp_path)
     config = tmp_path / "config.json"

@@ -57,6 +57,12 @@ def test_demonstrations_that_nobody_would_learn_from_are_refused(stages, tmp_pat
         make_plan(given, stages)
 
 
+def test_attention_heads_must_be_dealt_to_the_ranks_that_share_sequences():
+    learner = {"ranks": 3, "sequence_parallel": 3}
+    with pytest.raises(UserError, match=r"4 attention heads over 2 key-value heads.*\nchoose one of 1, 2, 4"):
+        make_plan(recipe(learner=learner), TRAIN)
+
+
 def test_learning_from_demonstrations_needs_some(tmp_path):
     with pytest.raises(UserError, match=r"there are no demonstrations to learn from\nset cold_start\.demonstrations"):
         make_plan(recipe(), SFT)
