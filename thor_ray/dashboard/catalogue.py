@@ -1,5 +1,6 @@
 """The runs that a page shows, and what it reads of each beside its trajectories."""
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -154,6 +155,13 @@ class Catalogue:
         if name not in self._views and name not in self.names():
             raise NotRecordedError(f"no run {name!r} is served here")
         return self._views[name]
+
+    def warm(self) -> None:
+        """Reads what a person will ask of the first run before anyone has asked; a run that cannot be read says so later."""
+        for name in self.names()[:1]:
+            view = self.view(name)
+            with contextlib.suppress(UserError):
+                view.search.warm(view.index.snapshot())
 
     def statuses(self) -> list[dict[str, Any]]:
         """``RunView.status`` of every run, with its ``name`` here; of those that cannot be read, why."""

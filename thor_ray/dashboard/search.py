@@ -5,7 +5,7 @@ never change, so a search that is typed letter by letter, paged through or repea
 """
 
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock, Thread
 from typing import Final
@@ -60,6 +60,8 @@ class TextSearch:
         self._lock = Lock()
         self._texts: OrderedDict[FileStamp, FileTexts] = OrderedDict()
         self._held_bytes = 0
+        # Who searches while texts are read ahead waits for them, and does not read them a second time.
+        self._reading: dict[FileStamp, Future[FileTexts]] = {}
         self._hits: OrderedDict[tuple[FileStamp, str], npt.NDArray[np.int64]] = OrderedDict()
         self._warming: Thread | None = None
 
@@ -90,12 +92,15 @@ class TextSearch:
         self._warming.start()
 
     def _read_ahead(self, snapshot: Snapshot) -> None:
-        len(snapshot.short_texts)
-        for stamp in reversed(snapshot.files):
+        def read(stamp: FileStamp) -> None:
             with self._lock:
-                if self._held_bytes > self._budget * 0.8:
-                    return
-            self._texts_of(stamp)
+                full = self._held_bytes > self._budget * 0.8
+            if not full:
+                self._texts_of(stamp)
+
+        len(snapshot.short_texts)
+        with ThreadPoolExecutor(READERS) as pool:
+            list(pool.map(read, reversed(snapshot.files)))
 
     def _rows_with(self, stamp: FileStamp, words: str) -> npt.NDArray[np.int64]:
         with self._lock:
@@ -113,14 +118,25 @@ class TextSearch:
             if stamp in self._texts:
                 self._texts.move_to_end(stamp)
                 return self._texts[stamp]
-        texts = _read_texts(stamp)
+            under_way = self._reading.get(stamp)
+            mine = self._reading.setdefault(stamp, Future())
+        if under_way is not None:
+            return under_way.result()
+        try:
+            texts = _read_texts(stamp)
+        except BaseException as error:
+            with self._lock:
+                del self._reading[stamp]
+            mine.set_exception(error)
+            raise
         with self._lock:
-            if stamp not in self._texts:
-                self._texts[stamp] = texts
-                self._held_bytes += len(texts.data)
+            del self._reading[stamp]
+            self._texts[stamp] = texts
+            self._held_bytes += len(texts.data)
             while self._held_bytes > self._budget and len(self._texts) > 1:
                 _, oldest = self._texts.popitem(last=False)
                 self._held_bytes -= len(oldest.data)
+        mine.set_result(texts)
         return texts
 
 

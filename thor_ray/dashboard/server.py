@@ -49,7 +49,9 @@ def serve(runs: Sequence[RunDirectory], options: DashboardOptions, announce: Cal
     """
     Access.for_host(options.host, options.token, options.port)
     with contextlib.closing(_listen(options)) as listener:
-        server = _server(runs, options, listener)
+        catalogue = Catalogue(runs)
+        server = _server(catalogue, options, listener)
+        Thread(target=catalogue.warm, name="warm", daemon=True).start()
         announce(_address(options, listener))
         # Ctrl-C is how a page is closed: uvicorn has ended by itself when it passes the signal on.
         with contextlib.suppress(KeyboardInterrupt):
@@ -73,7 +75,7 @@ def served(run: RunDirectory, port: int = DEFAULT_PORT) -> Iterator[str]:
         listener = _listen(DashboardOptions(port=0))
     with contextlib.closing(listener):
         options = DashboardOptions()
-        server = _server([run], options, listener)
+        server = _server(Catalogue([run]), options, listener)
         thread = Thread(target=server.run, kwargs={"sockets": [listener]}, name="dashboard", daemon=True)
         thread.start()
         try:
@@ -83,10 +85,10 @@ def served(run: RunDirectory, port: int = DEFAULT_PORT) -> Iterator[str]:
             thread.join(SHUTDOWN_SECONDS + 2)
 
 
-def _server(runs: Sequence[RunDirectory], options: DashboardOptions, listener: socket.socket) -> uvicorn.Server:
+def _server(catalogue: Catalogue, options: DashboardOptions, listener: socket.socket) -> uvicorn.Server:
     access = Access.for_host(options.host, options.token, listener.getsockname()[1])
     config = uvicorn.Config(
-        create_app(Catalogue(runs), access),
+        create_app(catalogue, access),
         log_level="warning",
         access_log=False,
         server_header=False,
