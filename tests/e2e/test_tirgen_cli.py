@@ -36,6 +36,15 @@ def test_solutions_are_rewritten_filtered_and_compared(tmp_path):
     (kept,) = [json.loads(line) for line in (tmp_path / "out" / "messages.jsonl").read_text().splitlines()]
     assert kept["problem_id"] == "a"
     assert kept["messages"][1]["content"].endswith("```output\n36\n```\nThe answer is \\boxed{36}.")
+    (conversation,) = [json.loads(line) for line in (tmp_path / "out" / "sharegpt.jsonl").read_text().splitlines()]
+    assert [turn["value"] for turn in conversation["conversations"]] == [turn["content"] for turn in kept["messages"]]
+    called = thor(tmp_path, "tirgen", "inspect", "out", "--rejected", "--rule", "uses_code")
+    assert called.returncode == 0, called.stderr
+    assert "problem b  rejected, uses_code: no program" in called.stdout
+    assert "1 shown, 1 match, 3 in all" in called.stdout
+    called = thor(tmp_path, "tirgen", "inspect", "out", "--html", "page.html")
+    assert "3 of 3 written to page.html" in called.stdout
+    assert "There are 3 * 12 = 36 eggs." in (tmp_path / "page.html").read_text()
 
 
 def test_problems_without_solutions_and_unknown_lists_are_refused(tmp_path):

@@ -1,5 +1,6 @@
 """``thor tirgen``: build demonstrations with a policy, or from worked solutions that lie in a file."""
 
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -41,7 +42,8 @@ def rewrite(
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many problems, drawn with the seed.")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest demonstration, prompt included.")] = 4096,
     output: Annotated[
-        Path | None, typer.Option(help="Write report.json, steps.jsonl and messages.jsonl into this directory.")
+        Path | None,
+        typer.Option(help="Write report, steps, and what is kept (messages and ShareGPT) into this directory."),
     ] = None,
     filters: Annotated[RuleListName, typer.Option(help="Rules that decide what is kept.")] = RuleListName.OURS,
     compare: Annotated[
@@ -85,6 +87,46 @@ def rewrite(
     if output is not None:
         write_rewritten(rewritten, problems, model, output, difference)
         console.print(f"written to {output}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def inspect(
+    run: Annotated[Path, typer.Argument(help="A run of `thor tirgen`, or what `rewrite --output` has written.")],
+    problem: Annotated[str | None, typer.Option(help="Only of this problem, by its id.")] = None,
+    kept: Annotated[bool | None, typer.Option("--kept/--rejected", help="Only what was kept, or was not.")] = None,
+    rule: Annotated[str | None, typer.Option(help="Only what this rule rejected.")] = None,
+    verdict: Annotated[str | None, typer.Option(help="Only with a step of this verdict, e.g. stated_before.")] = None,
+    agreement: Annotated[
+        str | None, typer.Option(help="Only with a program whose output compares so: same, rounded, different.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many to show.")] = 20,
+    html: Annotated[Path | None, typer.Option(help="Write them as a page instead.")] = None,
+) -> None:
+    """Look at steps one by one: text, verdict, program, output, and whether it was kept or why not."""
+    from rich.console import Console
+
+    from thor_ray.files import write_text_atomically
+    from thor_ray.tirgen import inspection
+
+    path = inspection.steps_file(_run_path(run))
+    wanted = inspection.Wanted(problem, kept, rule, verdict, agreement)
+    shown, matching, total = inspection.chosen(inspection.read_candidates(path), wanted, limit)
+    console = Console(highlight=False)
+    if html is not None:
+        write_text_atomically(html, inspection.candidates_page(str(run), shown, total))
+        console.print(f"{len(shown)} of {matching} written to {html}", soft_wrap=True)
+        return
+    with console.pager(styles=True) if console.is_terminal else nullcontext():
+        for candidate in shown:
+            console.print(inspection.candidate_text(candidate))
+        console.print(f"{len(shown)} shown, {matching} match, {total} in all")
+
+
+def _run_path(run: Path) -> Path:
+    """A path as it stands, or a run's name below ``runs/``."""
+    from thor_ray.run_directory import RUNS
+
+    return run if run.exists() or not (RUNS / run).exists() else RUNS / run
 
 
 def _print_report(report: "RewriteReport", console: "Console") -> None:

@@ -6,9 +6,11 @@ hand. Filters decide what may train the policy, and a funnel tells how many fell
 """
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from actors.execution import make_sandbox
@@ -17,6 +19,7 @@ from actors.scorers import Grader
 from thor_ray.config import Recipe, SamplingConfig, TirgenConfig
 from thor_ray.demonstrations import OURS, Circumstances, Demonstration, Funnel, Sieve, Source, build_rules, set_rules
 from thor_ray.errors import UserError
+from thor_ray.files import write_text_atomically
 from thor_ray.grading import GraderPool, GradeStatus
 from thor_ray.problems import Problem
 from thor_ray.records import Stage
@@ -24,6 +27,8 @@ from thor_ray.refine import SymbolicRefiner
 from thor_ray.runlog import RunLog
 from thor_ray.stages.rewriting import Rewriter
 from thor_ray.stages.workers import Workers
+from thor_ray.tirgen.export import step_rows
+from thor_ray.tirgen.inspection import FOLDER, STEPS
 from thor_ray.trajectory import Group, GroupKind
 
 TOP_K: Final = 50
@@ -57,11 +62,13 @@ class TirgenResult:
         funnels: What the filters took out, by source (``generator``, ``worked_solution``), and of what both left
             (``selection``).
         figures: Counts and shares, plain JSON values.
+        steps: What became of each step of every candidate, kept or not: rows of ``thor_ray.tirgen.export.step_rows``.
     """
 
     demonstrations: tuple[Demonstration, ...]
     funnels: Mapping[str, Funnel]
     figures: Mapping[str, Any]
+    steps: tuple[Mapping[str, Any], ...] = ()
 
 
 def tirgen(
@@ -102,6 +109,7 @@ def tirgen(
                 problems, generator, rewriter, config, recipe.policy.max_context, recipe.seed, on_progress
             )
         )
+    _write_steps(result.steps, log.path / FOLDER / STEPS)
     report = {**result.figures, "funnels": {name: funnel.to_json() for name, funnel in result.funnels.items()}}
     if not result.demonstrations:
         raise UserError(
@@ -144,19 +152,21 @@ async def build_demonstrations(
     rules = build_rules(config.filters or OURS, circumstances)
     sieves = {source: Sieve(rules) for source in Source}
     progress = _Progress(on_progress, len(attempts))
+    candidates: list[Demonstration] = []
 
-    async def rewritten(source: Source, candidates: Sequence[tuple[Problem, str]]) -> list[Demonstration]:
+    async def rewritten(source: Source, solutions: Sequence[tuple[Problem, str]]) -> list[Demonstration]:
         room = asyncio.Semaphore(CONCURRENCY)
 
-        async def one(index: int, problem: Problem, text: str) -> list[Demonstration]:
+        async def one(index: int, problem: Problem, text: str) -> tuple[Demonstration, list[Demonstration]]:
             async with room:
                 demonstration = await rewriter.demonstrate(problem, text, source, f"tirgen/{source}/{index}", seed)
             passed = sieves[source].sift([demonstration])
             progress.advance(bool(passed))
-            return passed
+            return demonstration, passed
 
-        tasks = [one(index, problem, text) for index, (problem, text) in enumerate(candidates)]
-        return [passed for group in await asyncio.gather(*tasks) for passed in group]
+        results = await asyncio.gather(*(one(index, *solution) for index, solution in enumerate(solutions)))
+        candidates.extend(demonstration for demonstration, _ in results)
+        return [each for _, passed in results for each in passed]
 
     accepted = await rewritten(Source.GENERATOR, attempts)
     if config.worked_solutions:
@@ -173,7 +183,16 @@ async def build_demonstrations(
     position = {problem.id: index for index, problem in enumerate(problems)}
     kept = sorted(selection.sift(accepted), key=lambda demonstration: position[demonstration.problem_id])
     funnels = {str(source): sieve.funnel() for source, sieve in sieves.items()} | {"selection": selection.funnel()}
-    return TirgenResult(tuple(kept), funnels, _figures(problems, kept))
+    rejections = {
+        identity: why for sieve in (*sieves.values(), selection) for identity, why in sieve.rejections().items()
+    }
+    steps = [row for each in candidates for row in step_rows(each, rejections.get(each.trajectory.id))]
+    return TirgenResult(tuple(kept), funnels, _figures(problems, kept), tuple(steps))
+
+
+def _write_steps(steps: Sequence[Mapping[str, Any]], path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    write_text_atomically(path, "".join(json.dumps(step, ensure_ascii=False) + "\n" for step in steps))
 
 
 async def sampled_attempts(

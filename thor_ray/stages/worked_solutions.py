@@ -20,14 +20,15 @@ from thor_ray.problems.decontamination import OverlapRule, index_test_sets
 from thor_ray.refine import SymbolicRefiner
 from thor_ray.stages.rewriting import Rewriter
 from thor_ray.tirgen import Difference, RewriteReport
-from thor_ray.tirgen.export import message_row, step_rows
+from thor_ray.tirgen.export import message_row, sharegpt_row, step_rows
+from thor_ray.tirgen.inspection import STEPS
 
 CONCURRENCY: Final = 16
 """Solutions rewritten at the same time; the sandbox has a few programs to choose from, and no more wait than needed."""
 
 REPORT: Final = "report.json"
-STEPS: Final = "steps.jsonl"
 MESSAGES: Final = "messages.jsonl"
+SHAREGPT: Final = "sharegpt.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ def write_rewritten(
     directory: Path,
     difference: Difference | None = None,
 ) -> None:
-    """Writes ``report.json``, ``steps.jsonl`` with what became of each step, and ``messages.jsonl`` with what was kept.
+    """Writes ``report.json``, ``steps.jsonl`` with what became of each step, and what was kept as messages and as ShareGPT.
 
     Args:
         rewritten: What to write.
@@ -161,12 +162,11 @@ def write_rewritten(
         for each in rewritten.demonstrations
         for row in step_rows(each, rewritten.rejections.get(each.trajectory.id))
     ]
-    messages = [
-        message_row(each, questions[each.problem_id], codec.decode)
-        for each in rewritten.demonstrations
-        if each.trajectory.id in rewritten.kept
-    ]
-    for name, rows in ((STEPS, steps), (MESSAGES, messages)):
+    kept = [each for each in rewritten.demonstrations if each.trajectory.id in rewritten.kept]
+    messages, conversations = (
+        [row(each, questions[each.problem_id], codec.decode) for each in kept] for row in (message_row, sharegpt_row)
+    )
+    for name, rows in ((STEPS, steps), (MESSAGES, messages), (SHAREGPT, conversations)):
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         write_text_atomically(directory / name, lines)
     report = rewritten.report.to_json()

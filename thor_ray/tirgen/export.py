@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from thor_ray.demonstrations import Demonstration
+from thor_ray.demonstrations import Demonstration, RefinedStep
+from thor_ray.refine import Verdict
 
 Decode = Callable[[Sequence[int]], str]
 """Text of token ids, by the tokenizer that wrote them."""
@@ -36,7 +37,7 @@ def sharegpt_row(demonstration: Demonstration, question: str, decode: Decode) ->
 
 
 def step_rows(demonstration: Demonstration, rejected: str | None) -> list[dict[str, Any]]:
-    """What became of each step of a demonstration, kept or not.
+    """What became of each step of a demonstration, kept or not; one row with an empty text where it has no step at all.
 
     Args:
         demonstration: With its steps.
@@ -65,5 +66,5 @@ def step_rows(demonstration: Demonstration, rejected: str | None) -> list[dict[s
             },
             "conclusion": step.conclusion,
         }
-        for step in demonstration.steps
+        for step in demonstration.steps or (RefinedStep(0, "", Verdict.NO_CLAIM, ""),)
     ]

@@ -22,6 +22,7 @@ from thor_ray.stages.rewriting import Rewriter
 from thor_ray.stages.tirgen import FleetGenerator, TirgenResult, build_demonstrations, tirgen
 from thor_ray.stages.workers import Workers
 from thor_ray.tiny import base_model_path
+from thor_ray.tirgen.inspection import read_candidates, steps_file
 from thor_ray.trajectory import ExecutionStatus, SpanKind
 
 WORKED_ONLY = TirgenConfig(attempts=0)
@@ -250,6 +251,9 @@ def test_the_stage_records_what_it_kept_and_reports_what_it_did(rollout_actor, t
     assert result["by_source"] == {"generator": 0, "worked_solution": 12}
     assert result["funnels"]["generator"]["entered"] == 12
     assert [done for done, _, _ in heard] == list(range(1, 25))
+    candidates = list(read_candidates(steps_file(tmp_path / "run")))
+    assert len(candidates) == 24, "the attempts that were rejected are there, too"
+    assert {each.id for each in candidates if each.rejected is None} == {each.trajectory.id for each in records}
     assert heard[-1][1:] == ({"kept": 12}, 24)
 
 

@@ -8,8 +8,9 @@ from thor_ray.config import load_recipe
 from thor_ray.errors import UserError
 from thor_ray.problems import Problem
 from thor_ray.refine.agreement import Agreement
-from thor_ray.stages.worked_solutions import MESSAGES, REPORT, STEPS, rewrite_solutions, write_rewritten
+from thor_ray.stages.worked_solutions import MESSAGES, REPORT, rewrite_solutions, write_rewritten
 from thor_ray.tiny import base_model_path
+from thor_ray.tirgen.inspection import STEPS
 
 PRICES = Problem(
     "prices",
