@@ -8,7 +8,7 @@ hand. Filters decide what may train the policy, and a funnel tells how many fell
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -183,11 +183,14 @@ async def build_demonstrations(
     position = {problem.id: index for index, problem in enumerate(problems)}
     kept = sorted(selection.sift(accepted), key=lambda demonstration: position[demonstration.problem_id])
     funnels = {str(source): sieve.funnel() for source, sieve in sieves.items()} | {"selection": selection.funnel()}
-    rejections = {
-        identity: why for sieve in (*sieves.values(), selection) for identity, why in sieve.rejections().items()
-    }
-    steps = [row for each in candidates for row in step_rows(each, rejections.get(each.trajectory.id))]
-    return TirgenResult(tuple(kept), funnels, _figures(problems, kept), tuple(steps))
+    steps = _all_steps(candidates, (*sieves.values(), selection))
+    return TirgenResult(tuple(kept), funnels, _figures(problems, kept), steps)
+
+
+def _all_steps(candidates: Sequence[Demonstration], sieves: Iterable[Sieve]) -> tuple[Mapping[str, Any], ...]:
+    """What became of every candidate, with the rule of whichever sieve rejected it."""
+    rejections = {identity: reason for sieve in sieves for identity, reason in sieve.rejections().items()}
+    return tuple(row for each in candidates for row in step_rows(each, rejections.get(each.trajectory.id)))
 
 
 def _write_steps(steps: Sequence[Mapping[str, Any]], path: Path) -> None:
