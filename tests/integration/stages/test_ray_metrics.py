@@ -15,7 +15,7 @@ PATIENCE = 120.0
 def exported() -> str:
     port = ray.nodes()[0]["MetricsExportPort"]
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-        return answer.read().decode()
+        return str(answer.read(), "utf-8")
 
 
 def test_figures_of_a_run_reach_prometheus(ray_cluster, tmp_path):
