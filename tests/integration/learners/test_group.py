@@ -279,8 +279,13 @@ def test_pairs_of_ranks_that_share_sequences_learn_what_single_ranks_do(
                 comparable, rel=1e-4, abs=1e-6, nan_ok=True
             )
         left, right = (weights(group, tmp_path / f"end-{group.config.sequence_parallel}") for group in (learner, pairs))
-        for name, weight in left.items():
-            torch.testing.assert_close(weight, right[name], rtol=0, atol=2e-5)
+        start = dict(AutoModelForCausalLM.from_pretrained(tmp_path / "start", dtype=torch.float32).named_parameters())
+        apart, moved = (
+            torch.nn.utils.get_total_norm([weight - others[name] for name, weight in left.items()])
+            for others in (right, start)
+        )
+        # Not each weight alone: where a gradient is next to nothing, AdamW makes a whole step of its rounding error.
+        assert apart < 0.01 * moved
 
 
 def test_bfloat16_without_zero_is_refused_before_anything_starts(policy: Path):
