@@ -19,8 +19,8 @@ from thor_ray.weights import Delivery, ParameterFacts, WeightReceipt, WeightSend
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-BUCKET_BYTES = 2**18
-"""Small, so that even a tiny model takes several buckets."""
+BUCKET_BYTES = 1
+"""Each tensor in a bucket of its own, so that layers of several tensors lie across more buckets than there are slots."""
 
 Publish = Callable[[Path, int], WeightReceipt]
 
