@@ -67,14 +67,7 @@ class RayCluster:
             # Only this machine can reach it, and the user should be able to open the dashboard without a token.
             os.environ.setdefault("RAY_AUTH_MODE", "disabled")
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            context = ray.init(
-                address="local",
-                num_cpus=max(self._cpus, os.cpu_count() or 1),
-                include_dashboard=True,
-                log_to_driver=False,
-                logging_level=logging.WARNING,
-                **({"_temp_dir": str(self._temp_dir)} if self._temp_dir else {}),
-            )
+            context = self._start()
             self.is_own = True
             if self._actor_log is not None:
                 self._log = ActorLog(Path(context.address_info["session_dir"]) / "logs", self._actor_log)
@@ -82,6 +75,29 @@ class RayCluster:
         self._joined = True
         self.dashboard_url = f"http://{context.dashboard_url}" if context.dashboard_url else None
         return self
+
+    def _start(self) -> Any:
+        """The context of a new cluster.
+
+        Raises:
+            ClusterError: Ray does not start here.
+        """
+        try:
+            return ray.init(
+                address="local",
+                num_cpus=max(self._cpus, os.cpu_count() or 1),
+                include_dashboard=True,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+                **({"_temp_dir": str(self._temp_dir)} if self._temp_dir else {}),
+            )
+        except Exception as error:  # Ray has no class of its own for any of its reasons
+            ray.shutdown()
+            raise ClusterError(
+                f"Ray did not start on this machine: {error}",
+                "its logs lie in /tmp/ray/session_latest/logs; a machine that is overloaded is the usual reason, and the "
+                "same command may work later (`thor doctor` looks for others)",
+            ) from error
 
     def _join(self) -> Any:
         """The context of an existing cluster, ``None`` where there is none to join.

@@ -36,3 +36,13 @@ def test_a_named_cluster_that_does_not_answer_is_refused_at_once(tmp_path):
     address = f"127.0.0.1:{closed_port()}"
     with pytest.raises(ClusterError, match=address), RayCluster(address, temp_dir=tmp_path):
         pass
+
+
+def test_a_cluster_that_does_not_start_is_refused_with_the_reason(tmp_path, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    (tmp_path / "file").write_text("in the way")
+    with (
+        pytest.raises(ClusterError, match=r"Ray did not start.*File exists"),
+        RayCluster(temp_dir=tmp_path / "file"),
+    ):
+        pass
