@@ -313,7 +313,11 @@ def test_rollouts_run_ahead_of_the_learner_and_none_is_lost_or_too_old(cold_star
     before = cold_started.learners.version
     run = train(cold_started, plan, loop_recipe(rounds=4, stream={"max_staleness": 2}), tmp_path / "run")
     rounds, rows = rounds_of(run), rows_of(run)
-    assert [published[WEIGHTS_VERSION] for published in publications_of(run)] == list(range(before + 1, before + 5))
+    # A round whose groups all had rewards without variance teaches nothing and publishes nothing; which ones come is luck.
+    lines = [line for line in run.metrics(Stage.RL) if WEIGHTS_VERSION in line.metrics]
+    assert [line.metrics[WEIGHTS_VERSION] for line in lines] == list(range(before + 1, before + 1 + len(lines)))
+    taught = [line.round for line in lines if line.round is not None]
+    assert len(taught) >= 2
     assert not [name for metrics in rounds for name in unregistered(Stage.RL, metrics)]
     assert all(metrics["staleness_worst"] <= 2 for metrics in rounds)
     assert max(metrics["staleness_worst"] for metrics in rounds) > 0, "nothing was sampled ahead"
@@ -322,7 +326,7 @@ def test_rollouts_run_ahead_of_the_learner_and_none_is_lost_or_too_old(cold_star
     assert len({row.trajectory.id for row in rows}) == len(rows), "a group was handed out twice"
     known = {row.trajectory.id: row.trajectory for row in rows}
     for row in rows:
-        lags = before + row.round - sampled_versions(row.trajectory)
+        lags = before + sum(number < row.round for number in taught) - sampled_versions(row.trajectory)
         assert ((lags >= 0) & (lags <= 2)).all()
         assert (row.learned.advantage is None) == bool(row.group_dropped or row.learned.excluded)
         if row.group_kind is GroupKind.STEP:
