@@ -196,7 +196,10 @@ def test_two_threads_may_end_a_worker_at_once() -> None:
     together = threading.Barrier(4)
     with ThreadPoolExecutor(4) as threads:
         for _ in range(25):
-            list(threads.map(end, [WorkerProcess()] * 4))
+            worker = WorkerProcess()
+            list(threads.map(end, [worker] * 4))
+            assert not worker.is_alive
+            assert not is_running(worker.pid)
 
 
 def test_workers_die_with_an_owner_that_is_killed_even_at_work() -> None:
