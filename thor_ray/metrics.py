@@ -236,6 +236,7 @@ def round_metrics(groups: Sequence[Group], seconds: float) -> dict[str, float | 
         "episodes": len(episodes),
         "steps": len(steps),
         "infra_errors": code.infra_errors,
+        "sampled_tokens": generated,
         "tokens_per_second": generated / seconds if seconds > 0 else None,
         "cached_share": cached_share(episodes),
         "step_cached_share": cached_share(steps),

@@ -101,6 +101,7 @@ _ROUND: Final = (
     Metric("episodes", Unit.COUNT, "Episodes sampled."),
     Metric("steps", Unit.COUNT, "Continuations of failed steps sampled."),
     Metric("infra_errors", Unit.COUNT, "Blocks of episodes that our own failure kept from being executed."),
+    Metric("sampled_tokens", Unit.TOKENS, "All that the round sampled: continuations and discarded attempts as well."),
     Metric("tokens_per_second", Unit.TOKENS_PER_SECOND, "All sampled tokens over the wall time of sampling."),
     Metric(
         "cached_share", Unit.SHARE, "Of the prompt tokens of episodes' requests, those found in the engine's cache."

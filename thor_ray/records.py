@@ -50,6 +50,7 @@ class Stage(StrEnum):
     RL = "rl"
     EVALUATE_BASE = "evaluate_base"
     EVALUATE_COLD_START = "evaluate_cold_start"
+    EVALUATE_COLD_START_SELF_CORRECTION = "evaluate_cold_start_self_correction"
     EVALUATE_DURING_RL = "evaluate_during_rl"
     EVALUATE_RL = "evaluate_rl"
     EVALUATE_RL_SELF_CORRECTION = "evaluate_rl_self_correction"

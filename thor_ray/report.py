@@ -21,6 +21,7 @@ from thor_ray.trajectory import GroupKind, Trajectory
 EVALUATIONS: Final = {
     Stage.EVALUATE_BASE: "base",
     Stage.EVALUATE_COLD_START: "cold_start",
+    Stage.EVALUATE_COLD_START_SELF_CORRECTION: "cold_start_self_correction",
     Stage.EVALUATE_RL: "rl",
     Stage.EVALUATE_RL_SELF_CORRECTION: "rl_self_correction",
 }

@@ -25,6 +25,7 @@ from thor_ray.cli import (
     sandboxing,
     solving,
     submitting,
+    studying,
     tiny,
     tirgen,
     watching,
@@ -48,6 +49,7 @@ app.command()(runs.sft)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(submitting.submit)
 app.command()(submitting.attach)
 app.command()(submitting.stop)
+app.command()(studying.study)
 app.command()(solving.solve)
 app.command()(grading.grade)
 app.command()(grading.audit_golds)

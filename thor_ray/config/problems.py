@@ -1,7 +1,7 @@
 """The recipe's section ``problems``: what is asked in training and evaluation, and what must not be trained on."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -64,5 +64,17 @@ class ProblemsConfig(Section):
 
     train: ProblemSource = ProblemSource(count=2000)
     heldout: ProblemSource = ProblemSource(count=200)
+    heldout_part: Literal["all", "validation", "test"] = Field(
+        "all",
+        description="Which generated instances evaluations ask: those to choose settings on, those to report on, or both.",
+    )
     data_dir: Path | None = Field(None, description="Folder with benchmark files; null asks THOR_DATA.")
     decontamination: DecontaminationConfig = DecontaminationConfig()
+
+    @model_validator(mode="after")
+    def _part_of_generated_problems(self) -> Self:
+        if self.heldout_part != "all" and self.heldout.file is not None:
+            raise ValueError(
+                f"heldout_part: {self.heldout_part} does nothing with heldout.file: it parts generated problems; remove it"
+            )
+        return self

@@ -154,7 +154,13 @@ class RolloutStreamConfig(Section):
 class RLConfig(Section):
     """Hierarchical RL (spec sections D, E)."""
 
-    rounds: int = Field(30, ge=0, description="Sampling rounds.")
+    rounds: int = Field(30, ge=0, description="Sampling rounds, at the most.")
+    token_budget: int | None = Field(
+        None,
+        ge=1,
+        description="Sampled tokens, step-level continuations included, after which no further round begins; null: all "
+        "rounds are made. Schedules of the learning rate go by the rounds.",
+    )
     groups_per_round: int = Field(16, ge=1, description="Problems sampled per round.")
     group_size: int = Field(8, ge=2, description="G, trajectories per problem.")
     updates_per_round: int = Field(1, ge=1, description="Optimizer steps per sampling round.")

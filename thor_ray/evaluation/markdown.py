@@ -17,16 +17,17 @@ def evaluation_markdown(report: EvaluationReport) -> str:
         sections.append(beside)
     if settings := settings_rows(report.about):
         sections.append(Section("Settings", (Table(("setting", "value"), tuple(map(Row, settings))),)))
-    return _document(f"{report.about.name}: evaluation", [f"Rows from {report.about.source}."], sections)
+    return document(f"{report.about.name}: evaluation", [f"Rows from {report.about.source}."], sections)
 
 
 def comparison_markdown(report: ComparisonReport) -> str:
     """Two evaluations side by side."""
     lines = [f"a: {report.a.name}", f"b: {report.b.name}"]
-    return _document(f"{report.a.name} against {report.b.name}", lines, comparison_sections(report))
+    return document(f"{report.a.name} against {report.b.name}", lines, comparison_sections(report))
 
 
-def _document(title: str, lines: Iterable[str], sections: Iterable[Section]) -> str:
+def document(title: str, lines: Iterable[str], sections: Iterable[Section]) -> str:
+    """A heading, a line for each of ``lines``, and sections of tables."""
     blocks = [f"# {escape(title)}", *map(escape, lines)]
     for section in sections:
         blocks.append(f"## {section.title}")

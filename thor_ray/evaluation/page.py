@@ -14,7 +14,7 @@ from thor_ray.evaluation.comparison_tables import comparison_sections
 from thor_ray.evaluation.evaluation_tables import evaluation_sections
 from thor_ray.evaluation.figures import AtK, BenchmarkFigures, ComparisonReport, Difference, Estimate, EvaluationReport
 from thor_ray.evaluation.paper import paper
-from thor_ray.evaluation.sections import average_label, benchmark_label, label, plain, settings_rows
+from thor_ray.evaluation.sections import Section, average_label, benchmark_label, label, plain, settings_rows
 from thor_ray.grading import GradeStatus
 
 LABEL_LENGTH: Final = 19
@@ -43,24 +43,34 @@ def evaluation_page(report: EvaluationReport) -> str:
     if (beside := paper_section(report, paper())) is not None:
         sections.append(beside)
     about = report.about
-    return _template().render(
-        title=f"{about.name}: evaluation",
-        subtitle=[f"rows from {about.source}"],
-        sections=sections,
-        charts=list(evaluation_charts(report)),
-        facts=settings_rows(about),
+    return page(
+        f"{about.name}: evaluation",
+        [f"rows from {about.source}"],
+        sections,
+        list(evaluation_charts(report)),
+        settings_rows(about),
     )
 
 
 def comparison_page(report: ComparisonReport) -> str:
     """The page of a comparison."""
-    return _template().render(
-        title=f"{report.a.name} against {report.b.name}",
-        subtitle=[f"a: {report.a.name}", f"b: {report.b.name}"],
-        sections=comparison_sections(report),
-        charts=list(comparison_charts(report)),
-        facts=[],
+    return page(
+        f"{report.a.name} against {report.b.name}",
+        [f"a: {report.a.name}", f"b: {report.b.name}"],
+        comparison_sections(report),
+        list(comparison_charts(report)),
     )
+
+
+def page(
+    title: str,
+    subtitle: Sequence[str],
+    sections: Sequence[Section],
+    charts: Sequence[Chart],
+    facts: Sequence[tuple[str, ...]] = (),
+) -> str:
+    """A page of sections, with charts after the first and facts at the end."""
+    return _template().render(title=title, subtitle=subtitle, sections=sections, charts=charts, facts=facts)
 
 
 def evaluation_charts(report: EvaluationReport) -> Iterator[Chart]:

@@ -9,20 +9,25 @@ from thor_ray.problems.families import FAMILIES, LEVELS, Family, phrasings
 from thor_ray.problems.families.base import Operands
 from thor_ray.problems.problem import Problem
 
-Split = Literal["train", "heldout"]
+Split = Literal["train", "heldout", "validation", "test"]
+"""``heldout`` is ``validation`` and ``test`` together: choose settings on the first, and report on the second once."""
 
 _HELDOUT_SHARE = 1 / 8
+_VALIDATION_SHARE = 1 / 3
+"""Of the held-out instances."""
 _DRAWS_BEFORE_EXHAUSTED = 3000
 """Draws in a row without a new instance after which a family's level counts as exhausted."""
 
 
-def split_of(family_name: str, key: Operands) -> Split:
-    """The split in which an instance lies, from a hash of its canonical key.
+def splits_of(family_name: str, key: Operands) -> frozenset[Split]:
+    """The splits in which an instance lies, from a hash of its canonical key.
 
     The assignment depends on nothing else: no seed, no level, no order of operands.
     """
     digest = hashlib.sha256(f"{family_name}:{key}".encode()).digest()
-    return "heldout" if int.from_bytes(digest[:4]) < _HELDOUT_SHARE * 2**32 else "train"
+    if int.from_bytes(digest[:4]) >= _HELDOUT_SHARE * 2**32:
+        return frozenset({"train"})
+    return frozenset({"heldout", "validation" if int.from_bytes(digest[4:8]) < _VALIDATION_SHARE * 2**32 else "test"})
 
 
 def generate(
@@ -43,8 +48,8 @@ def generate(
         levels: Levels out of ``LEVELS``.
         count: How many problems; 0 gives an empty list.
         seed: Any integer.
-        split: ``"train"`` or ``"heldout"``; the two share no instance, and no combination of a noun
-            phrase with a question frame.
+        split: ``"train"`` shares no instance with the others, and no combination of a noun phrase with a question
+            frame; ``"validation"`` and ``"test"`` share no instance with each other.
 
     Raises:
         ValueError: A family, level or split is unknown, listed twice or missing, ``count`` is
@@ -97,7 +102,7 @@ def _draw_new(
     for _ in range(_DRAWS_BEFORE_EXHAUSTED):
         operands = family.draw(rng, level)
         key = family.canonical(operands)
-        if (family.name, key) not in seen and split_of(family.name, key) == split:
+        if (family.name, key) not in seen and split in splits_of(family.name, key):
             seen.add((family.name, key))
             return operands
     return None
@@ -105,7 +110,7 @@ def _draw_new(
 
 def _phrase(family: Family, level: int, operands: Operands, rng: Random, split: Split) -> Problem:
     fields = family.fields(operands)
-    noun, frame = rng.choice(phrasings(family, heldout=split == "heldout"))
+    noun, frame = rng.choice(phrasings(family, heldout=split != "train"))
     worked = family.work(operands)
     lines = (
         rng.choice(family.restatements).format(**fields),

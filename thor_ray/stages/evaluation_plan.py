@@ -24,7 +24,7 @@ from thor_ray.grading import EXACT, GradingPolicy
 from thor_ray.grading.pool import GRADER_VERSION
 from thor_ray.problems import BenchmarkKind, Problem, benchmark_named, load_problems
 from thor_ray.stages.plan import policy_directory
-from thor_ray.stages.problem_sets import EncodePrompt, fits, read_problems
+from thor_ray.stages.problem_sets import EncodePrompt, fits, heldout_problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +127,8 @@ def make_evaluation_plan(recipe: Recipe) -> EvaluationPlan:
     encode_prompt = TokenizerCodec.from_directory(str(model)).encode_prompt
     names = recipe.evaluation.benchmarks
     if not names:
-        config = recipe.problems
-        read = read_problems(config.heldout, "heldout", recipe.seed, config.data_dir)[: config.heldout.count]
-        return EvaluationPlan(recipe, model, (_set(benchmark_of(recipe), read, recipe, encode_prompt),))
+        asked = _set(benchmark_of(recipe), heldout_problems(recipe), recipe, encode_prompt)
+        return EvaluationPlan(recipe, model, (asked,))
     known = [benchmark_named(name) for name in names]
     for name, benchmark in zip(names, known, strict=True):
         if benchmark is None:

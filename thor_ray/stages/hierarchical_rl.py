@@ -72,7 +72,10 @@ def hierarchical_rl(workers: Workers, problems: ProblemSets, recipe: Recipe, log
     done = checkpoints.resume(workers)
     choose = partial(select, workers, config=config)
     with rollouts_for(workers, problems.train, recipe, choose, done, checkpoints.rollouts(done)) as rollouts:
+        spent = sampled_tokens(log)
         for index in range(done, config.rounds):
+            if config.token_budget is not None and spent >= config.token_budget:
+                break
             started = time.monotonic()
             sampled = rollouts.take(index)
             selection = choose(sampled.groups)
@@ -88,10 +91,17 @@ def hierarchical_rl(workers: Workers, problems: ProblemSets, recipe: Recipe, log
                 rollouts.published(publication.version)
             idle = idle_shares(sampled.waited, time.monotonic() - started, rollouts.busy_share())
             outcome = Round(index, sampled, selection, updates, publication, tuple(skipped), mismatch | idle)
-            on_round(index + 1, record(log, outcome))
+            metrics = record(log, outcome)
+            spent += metrics["sampled_tokens"]
+            on_round(index + 1, metrics)
             if config.evaluate_every and (index + 1) % config.evaluate_every == 0:
                 evaluate(workers, problems.heldout, recipe, log, Stage.EVALUATE_DURING_RL, round_index=index)
             checkpoints.take(learners, index + 1, index + 1, rollouts.save)
+
+
+def sampled_tokens(log: RunLog) -> int:
+    """Tokens that the rounds before have sampled, of a stage that is gone on with."""
+    return sum(line.metrics["sampled_tokens"] for line in log.metrics(Stage.RL) if "sampled_tokens" in line.metrics)
 
 
 def select(workers: Workers, groups: Sequence[Group], config: RLConfig) -> Selection:

@@ -55,6 +55,13 @@ def read_problems(source: ProblemSource, split: Split, seed: int, data_dir: Path
     return problems
 
 
+def heldout_problems(recipe: Recipe) -> list[Problem]:
+    """What evaluations ask, whether or not it fits the policy's context. Raises as `read_problems`."""
+    config = recipe.problems
+    split: Split = "heldout" if config.heldout_part == "all" else config.heldout_part
+    return read_problems(config.heldout, split, recipe.seed, config.data_dir)[: config.heldout.count]
+
+
 def shares(weights: Mapping[str, float], count: int) -> dict[str, int]:
     """Splits ``count`` in proportion to positive weights; what rounding leaves over goes to the largest remainders."""
     total = sum(weights.values())
@@ -87,7 +94,7 @@ def problem_sets(recipe: Recipe, encode_prompt: EncodePrompt) -> ProblemSets:
     clean = without_test_problems(found, config)
     read: dict[Split, list[Problem]] = {
         "train": clean[: config.train.count],
-        "heldout": read_problems(config.heldout, "heldout", recipe.seed, config.data_dir)[: config.heldout.count],
+        "heldout": heldout_problems(recipe),
     }
     sets = {
         split: [problem for problem in problems if fits(problem, recipe, encode_prompt)]

@@ -1,13 +1,14 @@
 """Splits, determinism and refusals of the generator."""
 
 import re
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thor_ray.problems import FAMILIES, LEVELS, generate
-from thor_ray.problems.generate import split_of
+from thor_ray.problems.generate import splits_of
 
 SEEDS = st.integers(0, 2**32)
 ALL = list(FAMILIES)
@@ -35,7 +36,7 @@ def test_train_and_heldout_share_no_phrasing(family: str) -> None:
 
 
 @settings(deadline=None, max_examples=5)
-@given(seed=SEEDS, split=st.sampled_from(["train", "heldout"]))
+@given(seed=SEEDS, split=st.sampled_from(["train", "heldout", "validation", "test"]))
 def test_no_instance_and_no_question_occurs_twice(seed: int, split) -> None:
     problems = generate(ALL, LEVELS, 200, seed, split)
     assert len({problem.id for problem in problems}) == len(problems) == 200
@@ -68,9 +69,21 @@ def test_a_family_that_runs_out_is_made_up_for_by_the_others() -> None:
 
 def test_an_instance_lies_in_one_split_for_ever() -> None:
     # Shipped checkpoints were trained on this split: a change of the hash would leak held-out problems.
-    assert [split_of("gcd", (12, number)) for number in (14, 18, 21, 22)] == ["train", "train", "train", "train"]
-    share = sum(split_of("gcd", (1, number)) == "heldout" for number in range(20_000)) / 20_000
-    assert 0.115 < share < 0.135
+    assert [splits_of("gcd", (12, number)) for number in (14, 18, 21, 22)] == [{"train"}] * 4
+    splits = Counter(split for number in range(20_000) for split in splits_of("gcd", (1, number)))
+    assert 0.115 < splits["heldout"] / 20_000 < 0.135
+    assert 0.3 < splits["validation"] / splits["heldout"] < 0.37
+    assert splits["validation"] + splits["test"] == splits["heldout"] == 20_000 - splits["train"]
+
+
+@given(seeds=st.tuples(SEEDS, SEEDS))
+def test_settings_are_chosen_on_other_instances_than_are_reported_on(seeds: tuple[int, int]) -> None:
+    validation, test = (
+        {problem.id for problem in generate(ALL, LEVELS, 60, seed, split)}
+        for seed, split in zip(seeds, ("validation", "test"), strict=True)
+    )
+    assert not validation & test
+    assert not (validation | test) & {problem.id for problem in generate(ALL, LEVELS, 300, seeds[0], "train")}
 
 
 def test_nothing_is_drawn_for_a_count_of_zero() -> None:
@@ -87,7 +100,7 @@ def test_more_problems_than_instances_are_refused() -> None:
     [
         ((["gdc"], [1], 1, 0, "train"), r"unknown family 'gdc'; known: gcd, lcm"),
         ((["gcd"], [4], 1, 0, "train"), r"unknown level 4; known: 1, 2, 3"),
-        ((["gcd"], [1], 1, 0, "test"), r"unknown split 'test'; known: train, heldout"),
+        ((["gcd"], [1], 1, 0, "dev"), r"unknown split 'dev'; known: train, heldout, validation, test"),
         (([], [1], 1, 0, "train"), r"no family given"),
         ((["gcd"], [], 1, 0, "train"), r"no level given"),
         ((["gcd", "gcd"], [1], 1, 0, "train"), r"a family is listed twice"),

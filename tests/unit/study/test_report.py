@@ -1,0 +1,65 @@
+"""The report of a study, from runs that were recorded without any model."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.pages import Page
+from tests.support.study import write_study_runs
+from thor_ray.errors import UserError
+from thor_ray.study.design import ROWS
+from thor_ray.study.report import write_study
+from thor_ray.study.results import complete, read_results
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("runs") / "small"
+    for seed in (0, 1, 2):
+        write_study_runs(place, seed)
+    return place
+
+
+def cells(markdown: str, heading: str, label: str) -> list[str]:
+    section = markdown.split(f"## {heading}")[1].split("\n## ", maxsplit=1)[0]
+    (line,) = [line for line in section.splitlines() if line.startswith(f"| {label} |")]
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_rows_are_read_off_the_runs_that_judged_them(place):
+    results = read_results(place, ROWS)
+    assert [result.seed for result in results] == [0, 1, 2]
+    assert set(results[0].rows) == {"T1", "T3", "T5", "T6"}
+    assert results[0].rows["T3"].accuracy.value == 0.25
+    assert results[2].rows["T5"].accuracy.value == 0.75
+
+
+def test_seeds_without_a_row_are_left_out_of_its_pairs(place):
+    results = read_results(place, ROWS)
+    assert complete(results, ["T1", "T4"]) == []
+    assert complete(results, ["T3", "T5"]) == results
+
+
+def test_the_report_puts_ours_beside_the_papers(place):
+    files = write_study(place, ROWS)
+    assert {"study.json", "study.md", "study.html"} < {file.name for file in files}
+    markdown = (place / "study.md").read_text()
+    ablation = cells(markdown, "What each part adds", "T1")
+    assert ablation[2:5] == ["0.0", "0.0–0.0", "3"]
+    assert ablation[-2:] == ["24.7", "74.5"]
+    corrected = cells(markdown, "What each part adds", "T6")
+    assert corrected[5] == "T5"
+    assert corrected[6] == "+25.0"
+    assert corrected[-2:] == ["61.2", "79.8"]
+    assert "3 seeds" in markdown
+    assert len(json.loads((place / "study.json").read_text())) == 3
+    page = Page((place / "study.html").read_text())
+    assert page.open == []
+    assert "svg" in page.tags
+    assert all(file.read_text().startswith("<svg") for file in place.glob("*.svg"))
+
+
+def test_nothing_to_report_is_said(tmp_path):
+    with pytest.raises(UserError, match="no finished evaluation"):
+        write_study(tmp_path, ROWS)

@@ -1,0 +1,144 @@
+"""Which runs the study consists of, and which rows of the paper's table 3 are read off them (spec G.3).
+
+Every seed is four training runs. Each begins with the recipe's policy or with what another run has learnt, so that the
+rows which differ in their RL alone have the same cold start. The three RL runs have the same budget of sampled tokens,
+``rl.token_budget``: step-level branches count as well, so that they have to be worth what they cost.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from thor_ray.records import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRun:
+    """One run of one seed.
+
+    Attributes:
+        name: Of its directory.
+        stages: What it does.
+        begins_with: The run whose last model it begins with; ``None`` is the recipe's policy.
+        overrides: Of the recipe, ``section.field=value``.
+    """
+
+    name: str
+    stages: tuple[Stage, ...]
+    begins_with: str | None = None
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRow:
+    """A policy and a way to use it, judged once per seed.
+
+    Attributes:
+        label: As in the paper, or ours.
+        title: What it is.
+        run: The run that judged it.
+        stage: Its evaluation there.
+        after: Label of the row that it adds something to; ``None`` for the first.
+        in_paper: What the row's label in the paper's table begins with; ``None`` where the paper has no such row.
+    """
+
+    label: str
+    title: str
+    run: str
+    stage: Stage
+    after: str | None = None
+    in_paper: str | None = None
+
+
+_RL: Final = (Stage.RL, Stage.EVALUATE_RL, Stage.EVALUATE_RL_SELF_CORRECTION)
+_EPISODES_ALONE: Final = ("rl.step_level=false", "rl.objective.denominator=per_level")
+_WITHOUT_TOOLS: Final = ("rl.sampling.max_rounds=0", "evaluation.sampling.max_rounds=0")
+
+COLD_START: Final = StudyRun(
+    "cold-start",
+    (
+        Stage.EVALUATE_BASE,
+        Stage.TIRGEN,
+        Stage.COLD_START,
+        Stage.EVALUATE_COLD_START,
+        Stage.EVALUATE_COLD_START_SELF_CORRECTION,
+    ),
+)
+TEXT_RL: Final = StudyRun("text-rl", (Stage.RL, Stage.EVALUATE_RL), overrides=(*_EPISODES_ALONE, *_WITHOUT_TOOLS))
+EPISODE_RL: Final = StudyRun("episode-rl", _RL, COLD_START.name, _EPISODES_ALONE)
+HIERARCHICAL_RL: Final = StudyRun("hierarchical-rl", _RL, COLD_START.name)
+
+RUNS: Final = (COLD_START, TEXT_RL, EPISODE_RL, HIERARCHICAL_RL)
+
+ROWS: Final = (
+    StudyRow("T1", "base", COLD_START.name, Stage.EVALUATE_BASE, in_paper="T1"),
+    StudyRow("T2", "RL without tools", TEXT_RL.name, Stage.EVALUATE_RL, "T1", "T2"),
+    StudyRow("T3", "code and cold start", COLD_START.name, Stage.EVALUATE_COLD_START, "T1", "T3"),
+    StudyRow("T4", "+ episode-level RL", EPISODE_RL.name, Stage.EVALUATE_RL, "T3", "T4"),
+    StudyRow("T5", "+ step-level RL", HIERARCHICAL_RL.name, Stage.EVALUATE_RL, "T4", "T5"),
+    StudyRow("T6", "+ self-correction", HIERARCHICAL_RL.name, Stage.EVALUATE_RL_SELF_CORRECTION, "T5", "T6"),
+    StudyRow(
+        "T3c",
+        "cold start, with self-correction",
+        COLD_START.name,
+        Stage.EVALUATE_COLD_START_SELF_CORRECTION,
+        "T3",
+    ),
+    StudyRow("T4c", "episode-level RL, with self-correction", EPISODE_RL.name, Stage.EVALUATE_RL_SELF_CORRECTION, "T4"),
+)
+
+KNOBS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+    "suffix": (("rl.suffix_tokens=0",), ("rl.suffix_tokens=4",), ("rl.suffix_tokens=16",)),
+    "attempts": (("evaluation.correction.attempts=1",), ("evaluation.correction.attempts=8",)),
+    "alpha": (("rl.objective.nll_weight=0",), ("rl.objective.nll_weight=0.01",), ("rl.objective.nll_weight=1",)),
+    "weights": (("rl.objective.step_weight=0.5",), ("rl.objective.step_weight=2",)),
+    "filters": (("rl.filters.failed_code=true",), ("rl.filters.zero_variance=false",)),
+    "aggregation": (("rl.objective.aggregation=sequence_mean",),),
+    "denominator": (("rl.objective.denominator=per_level",),),
+    "release": (("rl.objective.mixed_batch=true",),),
+    "staleness": (
+        ("rl.stream.max_staleness=1",),
+        ("rl.stream.max_staleness=4",),
+        ("rl.stream.max_staleness=4", "rl.objective.off_policy.when=never"),
+    ),
+}
+"""What the paper never ablates, by name: settings of the run with both levels, each a row of its own."""
+
+
+def with_knobs(names: Iterable[str]) -> tuple[tuple[StudyRun, ...], tuple[StudyRow, ...]]:
+    """The study's runs and rows, and those of knobs.
+
+    Raises:
+        KeyError: there is no such knob.
+    """
+    runs, rows = list(RUNS), list(ROWS)
+    for name in names:
+        for number, overrides in enumerate(KNOBS[name], start=1):
+            run = _knob_run(f"{name}-{number}", overrides)
+            said = ", ".join(setting.rpartition(".")[2] for setting in overrides)
+            runs.append(run)
+            if Stage.EVALUATE_RL in run.stages:
+                rows.append(StudyRow(f"K {said}", f"T5 with {said}", run.name, Stage.EVALUATE_RL, "T5"))
+            corrected = Stage.EVALUATE_RL_SELF_CORRECTION
+            rows.append(StudyRow(f"K {said}, c", f"T6 with {said}", run.name, corrected, "T6"))
+    return tuple(runs), tuple(rows)
+
+
+def _knob_run(name: str, overrides: tuple[str, ...]) -> StudyRun:
+    """Another RL or, for settings of inference, another use of what T5 has learnt."""
+    if all(setting.startswith("evaluation.") for setting in overrides):
+        return StudyRun(name, (Stage.EVALUATE_RL_SELF_CORRECTION,), HIERARCHICAL_RL.name, overrides)
+    return StudyRun(name, _RL, COLD_START.name, overrides)
+
+
+def needed(runs: Iterable[StudyRun], name: str) -> tuple[StudyRun, ...]:
+    """A run after all that it begins with.
+
+    Raises:
+        KeyError: there is no such run.
+    """
+    by_name = {run.name: run for run in runs}
+    chain = [by_name[name]]
+    while (before := chain[0].begins_with) is not None:
+        chain.insert(0, by_name[before])
+    return tuple(chain)

@@ -1,0 +1,186 @@
+"""A study as sections of tables, each beside what the paper has."""
+
+from collections.abc import Callable, Iterator, Sequence
+from statistics import fmean
+
+from thor_ray.evaluation.figures import BenchmarkFigures
+from thor_ray.evaluation.paper import Paper
+from thor_ray.evaluation.sections import DASH, Row, Section, Table, p_text, whole
+from thor_ray.evaluation.significance import chi_squared
+from thor_ray.study.design import StudyRow
+from thor_ray.study.results import SeedResult, complete, pooled_tool_success
+from thor_ray.study.seeds import Change, OverSeeds, change, over_seeds
+
+PAPER_MODELS = ("Qwen2.5-Math-7B", "Qwen3-8B")
+
+
+def study_sections(results: Sequence[SeedResult], rows: Sequence[StudyRow], paper: Paper) -> list[Section]:
+    """Everything that the results support.
+
+    Args:
+        results: By seed.
+        rows: In the order of the table.
+        paper: To put beside ours.
+    """
+    shown = [row for row in rows if any(row.label in result.rows for result in results)]
+    return [
+        _ablation(results, shown, paper),
+        _code(results, shown),
+        _tool_success(results, shown),
+        _cost(results, shown),
+    ]
+
+
+def _ablation(results: Sequence[SeedResult], rows: Sequence[StudyRow], paper: Paper) -> Section:
+    lines = []
+    for row in rows:
+        accuracy = _over(results, row.label, lambda figures: figures.accuracy.value)
+        found = None if row.after is None else _change(results, row.after, row.label)
+        ours = (row.label, row.title, _percent(accuracy), _limits(accuracy), str(len(accuracy.values)))
+        lines.append(Row((*ours, *_change_cells(row, found), *_paper_cells(row, paper))))
+    headings = (
+        *("", "policy", "avg@k", "95 %", "seeds", "adds to", "points", "95 %", "p"),
+        *(f"paper, {model}" for model in PAPER_MODELS),
+    )
+    return Section(
+        "What each part adds (paper, table 3)",
+        (Table(headings, tuple(lines)),),
+        (
+            (
+                "Accuracies in per cent, means over seeds with Student's 95 % intervals; a seed has problems, demonstrations, "
+                "sampling and order of its own. Changes are paired by seed, p by the paired t-test, not adjusted for their "
+                "number. The paper's figures are means over six benchmarks, one run each: what can be compared is the sign."
+            ),
+        ),
+    )
+
+
+def _change_cells(row: StudyRow, found: Change | None) -> tuple[str, ...]:
+    if row.after is None or found is None:
+        return (row.after or DASH, DASH, DASH, DASH)
+    points = f"{100 * found.difference.mean:+.1f}".replace("-", "−")
+    limits = DASH
+    if found.difference.low is not None and found.difference.high is not None:
+        limits = f"{100 * found.difference.low:+.1f} to {100 * found.difference.high:+.1f}".replace("-", "−")
+    return row.after, points, limits, DASH if found.p_value is None else p_text(found.p_value)
+
+
+def _paper_cells(row: StudyRow, paper: Paper) -> Iterator[str]:
+    table = paper.tables["ablation"]
+    for model in PAPER_MODELS:
+        value = None
+        if row.in_paper is not None:
+            (found,) = [one for one in table.rows if one.group == model and one.label.startswith(row.in_paper)]
+            (value,) = table.values(found, ["average"])
+        yield DASH if value is None else f"{value:.1f}"
+
+
+def _code(results: Sequence[SeedResult], rows: Sequence[StudyRow]) -> Section:
+    lines = []
+    for row in rows:
+        figures = [result.rows[row.label] for result in results if row.label in result.rows]
+        codes = [one.code for one in figures if one.code is not None]
+        ratio = over_seeds([code.code_ratio.value for code in codes])
+        rates = [code.pass_rate.value for code in codes if code.pass_rate is not None]
+        passing = over_seeds(rates) if len(rates) == len(codes) else None
+        failed = sum(code.failed_calls for code in codes)
+        lines.append(
+            Row(
+                (
+                    row.label,
+                    row.title,
+                    _percent(ratio),
+                    whole(failed),
+                    whole(sum(code.calls for code in codes) - failed),
+                    DASH if passing is None else _percent(passing),
+                    DASH if passing is None else _limits(passing),
+                )
+            )
+        )
+    headings = ("", "policy", "code ratio", "failed calls", "successful calls", "pass ratio", "95 %")
+    return Section(
+        "Code (paper, table 6)",
+        (Table(headings, tuple(lines)),),
+        ("Calls are added up over seeds. Attempts that self-correction cut away are no calls, as in the paper.",),
+    )
+
+
+def _tool_success(results: Sequence[SeedResult], rows: Sequence[StudyRow]) -> Section:
+    lines = []
+    for row in rows:
+        table = pooled_tool_success(result.rows[row.label] for result in results if row.label in result.rows)
+        if not table.total:
+            continue
+        test = chi_squared(table)
+        counts = (table.right_passed, table.right_failed, table.wrong_passed, table.wrong_failed)
+        lines.append(
+            Row(
+                (
+                    row.label,
+                    *map(whole, counts),
+                    f"{100 * table.right_passed / table.passed:.1f}" if table.passed else DASH,
+                    f"{100 * table.right_failed / table.failed:.1f}" if table.failed else DASH,
+                    *((f"{test[0]:.1f}", p_text(test[1])) if test else (DASH, DASH)),
+                )
+            )
+        )
+    headings = (
+        *("", "right, passed", "right, failed", "wrong, passed", "wrong, failed"),
+        *("right if passed", "right if failed", "χ²", "p"),
+    )
+    return Section(
+        "Does a tool call's success predict the answer's correctness? (paper, table 4)",
+        (Table(headings, tuple(lines)),),
+        (
+            (
+                "Samples of all seeds, those without code left out; failed means that any block failed. The paper has χ² = 336.3, "
+                "71.8 % right where the code passes and 30.4 % where it fails. Samples of one problem are taken for independent, "
+                "as there."
+            ),
+        ),
+    )
+
+
+def _cost(results: Sequence[SeedResult], rows: Sequence[StudyRow]) -> Section:
+    lines = []
+    for row in rows:
+        figures = [result.rows[row.label] for result in results if row.label in result.rows]
+        tokens = [one.tokens for one in figures if one.tokens is not None]
+        calls = [one.code.sandbox_calls / one.samples for one in figures if one.code is not None]
+        spent = [result.curves[row.run][-1].tokens for result in results if result.curves.get(row.run)]
+        lines.append(
+            Row(
+                (
+                    row.label,
+                    row.title,
+                    f"{fmean(one.generated.value for one in tokens):.1f}",
+                    f"{fmean(one.discarded for one in tokens):.1f}",
+                    f"{fmean(calls):.2f}",
+                    whole(round(fmean(spent))) if spent else DASH,
+                )
+            )
+        )
+    headings = ("", "policy", "tokens a sample", "of these cut away", "sandbox calls a sample", "tokens sampled in RL")
+    return Section("What it costs (paper, table 7)", (Table(headings, tuple(lines)),))
+
+
+def _over(results: Sequence[SeedResult], label: str, value: Callable[[BenchmarkFigures], float]) -> OverSeeds:
+    return over_seeds([value(result.rows[label]) for result in results if label in result.rows])
+
+
+def _change(results: Sequence[SeedResult], before: str, label: str) -> Change | None:
+    paired = complete(results, (before, label))
+    if not paired:
+        return None
+    first, second = ([result.rows[name].accuracy.value for result in paired] for name in (before, label))
+    return change(first, second)
+
+
+def _percent(figure: OverSeeds) -> str:
+    return f"{100 * figure.mean:.1f}"
+
+
+def _limits(figure: OverSeeds) -> str:
+    if figure.low is None or figure.high is None:
+        return DASH
+    return f"{100 * max(figure.low, 0):.1f}–{100 * min(figure.high, 1):.1f}"
