@@ -7,16 +7,20 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from tests.support.commands import THOR
 
 pytestmark = pytest.mark.slow
 
+ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 250
 TOKEN = "a1b2c3d4" * 8
 SMALL = ["problems.train.count=24", "problems.heldout.count=4", "evaluation.samples_per_problem=1", "rl.rounds=25"]
@@ -31,10 +35,12 @@ class Head:
     Attributes:
         address: Of its job server.
         environment: Of a user who may use it.
+        agent: Where the node says whether it is well.
     """
 
     address: str
     environment: dict[str, str]
+    agent: str
 
     def thor(self, place: Path, *arguments: str, **changes: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -87,7 +93,7 @@ def head(request: pytest.FixtureRequest) -> Iterator[Head]:
                 break
             except OSError:
                 time.sleep(0.5)
-        yield Head(f"http://127.0.0.1:{dashboard}", environment)
+        yield Head(f"http://127.0.0.1:{dashboard}", environment, f"http://127.0.0.1:{agent}")
     finally:
         process.terminate()
         process.wait(timeout=60)
@@ -103,9 +109,30 @@ def place(tmp_path: Path) -> Path:
     return tmp_path / "work"
 
 
+def probes() -> Iterator[dict[str, Any]]:
+    """Of the head's container in the manifests for Kubernetes."""
+    cluster = yaml.safe_load((ROOT / "deploy/kubernetes/base/cluster.yaml").read_text())
+    (container,) = cluster["spec"]["headGroupSpec"]["template"]["spec"]["containers"]
+    yield from (container["readinessProbe"], container["livenessProbe"])
+
+
 def job_of(submitted: "subprocess.CompletedProcess[str]") -> str:
     assert submitted.returncode == 0, submitted.stderr
     return submitted.stdout.split()[1].rstrip(":")
+
+
+def test_a_node_answers_the_probes_of_kubernetes_without_a_token(head):
+    (path,) = {probe["httpGet"]["path"] for probe in probes()}
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(f"{head.agent}{path}", timeout=10) as answer:
+                assert answer.status == 200
+            return
+        except OSError:
+            # The agent starts after the dashboard; a refusal for want of a token would last.
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
 
 
 @pytest.mark.timeout(900)
