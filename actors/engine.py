@@ -1,5 +1,6 @@
 """vLLM as an `Engine`: the only room of the house that knows it (with its worker half, `actors.engine_worker`)."""
 
+import asyncio
 import itertools
 import os
 import time
@@ -9,7 +10,17 @@ from typing import Any, Final
 
 import torch
 
-from actors.generation import EngineError, Generation, GenerationRequest, OnTokens, StopCause
+from actors.gauge import PressureGauge
+from actors.generation import (
+    EngineError,
+    Generation,
+    GenerationRequest,
+    Interruption,
+    OnTokens,
+    StopCause,
+    WeightsUndefinedError,
+)
+from thor_ray.stream import EnginePressure
 from thor_ray.weights import Delivery, WeightReceipt, WeightTransferError
 
 ENVIRONMENT: Final = {
@@ -30,8 +41,13 @@ CPU_ENVIRONMENT: Final = {
 }
 """What vLLM needs on a machine without a GPU. Set, not defaulted: Ray presets the number of threads."""
 
+DEAD: Final = "the vLLM engine process has died; its last lines are in this actor's log"
+
 UNLABELLED: Final = "default"
 """What vLLM calls the weights that it started with."""
+
+ABORT_SECONDS: Final = 0.05
+"""Between two attempts to abort a request."""
 
 CPU_BLOCK_SIZE: Final = 32
 """Granularity of prefix reuse; the CPU attention accepts multiples of 32 only."""
@@ -54,6 +70,7 @@ class EngineSettings:
         tensor_parallel: GPUs per engine.
         seed: Of the engine itself; requests bring their own.
         version: Of the weights in ``model``.
+        awaits_weights: Whether others are served by now, so that prompts are refused until these have come.
     """
 
     model: str
@@ -65,6 +82,7 @@ class EngineSettings:
     tensor_parallel: int = 1
     seed: int = 0
     version: int = 0
+    awaits_weights: bool = False
 
 
 class VllmEngine:
@@ -87,8 +105,12 @@ class VllmEngine:
         self._version_of_label = {UNLABELLED: settings.version}
         self._request_numbers = itertools.count()
         self._tokens_by_stop: dict[tuple[str, ...], list[int]] = {(): []}
+        self._awaits_weights = settings.awaits_weights
         self._update_failed = False
-        self._engine: Any = AsyncLLM.from_engine_args(AsyncEngineArgs(**_engine_arguments(settings, on_gpu)))
+        self._gauge = PressureGauge()
+        self._engine: Any = AsyncLLM.from_engine_args(
+            AsyncEngineArgs(**_engine_arguments(settings, on_gpu)), stat_loggers=[lambda config, index: self._gauge]
+        )
         self._end_ids = _end_of_sequence_ids(self._engine)
 
     @property
@@ -96,8 +118,19 @@ class VllmEngine:
         """Version of the weights that serve requests now."""
         return self._version
 
-    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
-        """Samples one continuation; see `Engine.generate`. Cancelling the call aborts the request."""
+    async def generate(
+        self,
+        request: GenerationRequest,
+        on_tokens: OnTokens | None = None,
+        interruption: Interruption | None = None,
+    ) -> Generation:
+        """Samples one continuation; see `Engine.generate`. Cancelling the call aborts the request.
+
+        Raises:
+            EngineError: as `Engine.generate`, and where this engine was started anew and still awaits its weights.
+        """
+        if self._awaits_weights:
+            raise EngineError("an engine that was started anew refuses prompts until it has got the current weights")
         params = self._sampling_params(
             max_tokens=request.max_new_tokens,
             temperature=request.temperature,
@@ -114,7 +147,7 @@ class VllmEngine:
             output_kind=self._cumulative if on_tokens else self._final_only,
             skip_clone=True,
         )
-        output = await self._final_output(request.ids, params, on_tokens)
+        output = await self._final_output(request.ids, params, on_tokens, interruption)
         completion = output.outputs[0]
         version, *later_versions = self._versions(completion)
         return Generation(
@@ -128,6 +161,7 @@ class VllmEngine:
 
     async def probe_log_probs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         """Log-probs of given tokens under the current weights; see `Engine.probe_log_probs`."""
+        self._require_defined_weights()
         params = self._sampling_params(
             max_tokens=1,
             temperature=0.0,
@@ -142,11 +176,24 @@ class VllmEngine:
             probed.append([row[token].logprob for row, token in zip(rows, ids[1:], strict=True)])
         return probed
 
+    async def prove_life(self, ids: Sequence[int]) -> None:
+        """Generates one real token after ``ids``, whichever weights are served: a living process is no proof of life.
+
+        Raises:
+            WeightsUndefinedError: all workers answer, but generation rests since an update failed half-way.
+            EngineError: the engine is dead.
+        """
+        if self._update_failed:
+            await self._call_workers("answer")
+        self._require_defined_weights()
+        one_token = self._sampling_params(max_tokens=1, temperature=0.0, detokenize=False, output_kind=self._final_only)
+        await self._final_output(ids, one_token)
+
     async def update_weights(self, delivery: Delivery) -> WeightReceipt:
         """Replaces the weights; see `Engine.update_weights`. Keys and values of the old weights are dropped.
 
         Requests in flight, and those that come meanwhile, wait. They keep their tokens and compute keys and values of
-        these anew. After an update that failed half-way nothing is served until another one succeeds.
+        these anew. After an update that failed half-way they wait on, until another one succeeds.
         """
         started = time.perf_counter()
         await self._engine.pause_generation(mode="keep", clear_cache=True)
@@ -162,7 +209,7 @@ class VllmEngine:
         self._version_of_label[label] = delivery.version
         await self._engine.update_weight_version(label)
         self._version = delivery.version
-        self._update_failed = False
+        self._update_failed = self._awaits_weights = False
         await self._engine.resume_generation()
         return WeightReceipt(delivery.version, tuple(answers[0]), time.perf_counter() - started)
 
@@ -184,28 +231,47 @@ class VllmEngine:
             self._tokens_by_stop[stop] = [token for token, text in texts if any(string in text for string in stop)]
         return self._tokens_by_stop[stop]
 
-    async def _final_output(self, ids: Sequence[int], params: Any, on_tokens: OnTokens | None = None) -> Any:
+    def pressure(self) -> EnginePressure:
+        """How full the key-value cache is, and what had to be evicted from it since this was asked last."""
+        return self._gauge.read()
+
+    async def _final_output(
+        self,
+        ids: Sequence[int],
+        params: Any,
+        on_tokens: OnTokens | None = None,
+        interruption: Interruption | None = None,
+    ) -> Any:
         from vllm.v1.engine.exceptions import EngineDeadError
 
         prompt = {"type": "token", "prompt_token_ids": list(ids)}
         if self._engine is None:
             raise EngineError("the engine is closed")
-        if self._update_failed:
-            raise EngineError("the weights are undefined, since their last update failed: update them again first")
-        output, shown = None, 0
+        output, shown, request_id = None, 0, f"r{next(self._request_numbers)}"
+        aborting = None if interruption is None else asyncio.create_task(self._abort(request_id, interruption))
         try:
-            async for output in self._engine.generate(prompt, params, f"r{next(self._request_numbers)}"):
+            async for output in self._engine.generate(prompt, params, request_id):
                 if on_tokens is not None:
                     sampled = output.outputs[0].token_ids
                     on_tokens(sampled[shown:])
                     shown = len(sampled)
         except EngineDeadError as error:
-            raise EngineError("the vLLM engine process has died; its last lines are in this actor's log") from error
+            raise EngineError(DEAD) from error
         except ValueError as error:
             raise EngineError(f"vLLM refused a request of {len(ids)} tokens: {error}") from error
+        finally:
+            if aborting is not None:
+                aborting.cancel()
         if output is None:
             raise EngineError("vLLM ended a request without an output")
         return output
+
+    async def _abort(self, request_id: str, interruption: Interruption) -> None:
+        """Once interrupted, aborts a request again and again: one that vLLM does not know yet is not aborted by it."""
+        await interruption.wait()
+        while True:
+            await self._engine.abort(request_id)
+            await asyncio.sleep(ABORT_SECONDS)
 
     def _versions(self, completion: Any) -> list[tuple[int, int]]:
         """Runs of tokens that the same weights sampled: their first position and version, the first run at 0."""
@@ -223,9 +289,19 @@ class VllmEngine:
             return StopCause.STOP
         return StopCause.EOS if completion.token_ids[-1] in self._end_ids else StopCause.STOP
 
+    def _require_defined_weights(self) -> None:
+        if self._update_failed:
+            raise WeightsUndefinedError(
+                "the weights are undefined, since their last update failed: update them again first"
+            )
+
     async def _call_workers(self, method: str, *args: Any) -> list[Any]:
+        from vllm.v1.engine.exceptions import EngineDeadError
+
         try:
             results: list[Any] = await self._engine.collective_rpc(method, args=args)
+        except EngineDeadError as error:
+            raise EngineError(DEAD) from error
         except Exception as error:
             # What a worker raises arrives as a bare Exception with the message alone.
             raise WeightTransferError(f"{method} failed in the engine: {error}") from error

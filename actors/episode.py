@@ -115,6 +115,31 @@ class Episode:
         self._fence_end = 0
         self._correction_cut: int | None = None
         self._corrections_used = 0
+        # Of the thought or action that is being sampled, the tokens of a request that was interrupted.
+        self._carried = 0
+
+    @classmethod
+    def resume(cls, trajectory: Trajectory, codec: Codec, limits: EpisodeLimits) -> "Episode":
+        """Goes on with a trajectory that `suspend` ended, under the same limits, maybe on another engine.
+
+        Raises:
+            ValueError: it was not suspended, or ``limits`` have self-correction, whose cuts are not kept.
+        """
+        if trajectory.finish is not FinishReason.SUSPENDED:
+            raise ValueError(f"trajectory {trajectory.id} is {trajectory.finish}, not suspended")
+        if limits.correction is not None:
+            raise ValueError("a trajectory under self-correction cannot be resumed")
+        episode = cls(TrajectoryBuilder.resume(trajectory), codec, limits)
+        episode.rounds_used = trajectory.calls
+        episode.last_result = trajectory.own_steps[-1].result if trajectory.own_steps else None
+        last = trajectory.spans[-1]
+        if last.kind is SpanKind.THOUGHT:
+            episode._carried = last.end - max(last.start, trajectory.first_sampled)
+        elif last.kind is SpanKind.ACTION:
+            episode._carried = len(last)
+            episode._phase = _Phase.ACTION
+            episode._run_if_closed()
+        return episode
 
     def next(self) -> Generate | Execute | Finished:
         """What the episode waits for; asking does not change it."""
@@ -125,21 +150,27 @@ class Episode:
         budget = self._token_budget()
         if budget <= 0:
             return Finished(FinishReason.LENGTH)
-        stop = ACTION_OPEN if self._phase is _Phase.THOUGHT else ACTION_STOP
-        return Generate(tuple(self.builder.ids), stop, budget)
+        return Generate(tuple(self.builder.ids), self._stop(), 1 if self._straddles() else budget)
 
     def abort(self) -> None:
         """Ends the episode from outside, e.g. at a deadline; what was sampled stays, nothing may be rewarded."""
         self._finished = FinishReason.ABORTED
 
+    def suspend(self, generation: Generation | None = None) -> None:
+        """Ends the episode for now, at any moment: `resume` goes on from its last token, or runs its program anew.
+
+        Args:
+            generation: What was sampled of the tokens that ``next`` asked for.
+        """
+        if generation is not None:
+            self._count(generation)
+            self._append(SpanKind(self._phase.value), generation)
+        if not isinstance(self.next(), Finished):
+            self._finished = FinishReason.SUSPENDED
+
     def on_generation(self, generation: Generation) -> None:
         """Takes the tokens that ``next`` asked for."""
-        if not isinstance(self.next(), Generate):
-            raise ValueError(f"episode {self.builder.trajectory_id} does not wait for tokens")
-        cost = self.builder.cost
-        cost.generated_tokens += len(generation.ids)
-        cost.prompt_tokens += len(self.builder)
-        cost.cached_tokens += generation.cached_tokens
+        self._count(generation)
         if self._phase is _Phase.THOUGHT:
             self._on_thought(generation)
         else:
@@ -174,17 +205,45 @@ class Episode:
             limits.max_new_tokens * limits.discarded_factor - cost.generated_tokens,
         )
 
-    def _append(self, kind: SpanKind, generation: Generation, start: int, end: int) -> None:
-        for first, last, version in generation.runs(start, end):
+    def _stop(self) -> str:
+        """What ends the piece that is being sampled."""
+        return ACTION_OPEN if self._phase is _Phase.THOUGHT else ACTION_STOP
+
+    def _carried_ids(self) -> list[int]:
+        return self.builder.ids[len(self.builder) - self._carried :]
+
+    def _straddles(self) -> bool:
+        """Whether tokens from before an interruption may hold the beginning of a fence.
+
+        Engines look for stop strings in what they sample themselves, so they are asked for one token at a time then.
+        """
+        stop = self._stop()
+        text = self._codec.decode(self._carried_ids()[-2 * len(stop) :])
+        return any(text.endswith(stop[:length]) for length in range(1, len(stop)))
+
+    def _count(self, generation: Generation) -> None:
+        if not isinstance(self.next(), Generate):
+            raise ValueError(f"episode {self.builder.trajectory_id} does not wait for tokens")
+        cost = self.builder.cost
+        cost.generated_tokens += len(generation.ids)
+        cost.prompt_tokens += len(self.builder)
+        cost.cached_tokens += generation.cached_tokens
+
+    def _append(self, kind: SpanKind, generation: Generation) -> None:
+        for first, last, version in generation.runs(0, len(generation.ids)):
             ids, log_probs = list(generation.ids[first:last]), list(generation.log_probs[first:last])
             self.builder.append_sampled(kind, ids, log_probs, version)
 
     def _on_thought(self, generation: Generation) -> None:
-        length = len(generation.ids)
-        fence = opening_fence_length(generation.ids, self._codec.decode) if generation.cause is StopCause.STOP else 0
-        self._append(SpanKind.THOUGHT, generation, 0, length - fence)
+        by_token = self._straddles()
+        self._append(SpanKind.THOUGHT, generation)
+        self._carried += len(generation.ids)
+        sought = generation.cause is StopCause.STOP or by_token
+        fence = opening_fence_length(self._carried_ids(), self._codec.decode) if sought else 0
+        if not by_token or fence:
+            self._carried = 0
         if fence:
-            self._append(SpanKind.ACTION, generation, length - fence, length)
+            self.builder.begin_action(fence)
             self._fence_end = len(self.builder)
             self._phase = _Phase.ACTION
             if self.rounds_used >= self._limits.max_rounds:
@@ -194,23 +253,33 @@ class Episode:
             if self.builder.spans[-1].kind is SpanKind.THOUGHT:
                 self.builder.relabel_last(SpanKind.ANSWER)
         else:
-            self._finish_unless_stopped(generation.cause)
+            self._finish_unless_stopped(generation.cause, by_token)
 
     def _on_action(self, generation: Generation) -> None:
-        self._append(SpanKind.ACTION, generation, 0, len(generation.ids))
-        action = self._codec.decode(self.builder.ids[self._action().start :])
-        body = action.find(ACTION_OPEN) + len(ACTION_OPEN)
-        if generation.cause is not StopCause.ABORTED and action.find(ACTION_CLOSE, body - 1) >= 0:
-            self._code = extract_code(action)
-            self._phase = _Phase.EXECUTION
-        elif generation.cause is StopCause.EOS:
+        by_token = self._straddles()
+        self._append(SpanKind.ACTION, generation)
+        self._carried = self._carried + len(generation.ids) if by_token else 0
+        if generation.cause is not StopCause.ABORTED and self._run_if_closed():
+            return
+        if generation.cause is StopCause.EOS:
             self._finished = FinishReason.ANSWERED
         else:
-            self._finish_unless_stopped(generation.cause)
+            self._finish_unless_stopped(generation.cause, by_token)
 
-    def _finish_unless_stopped(self, cause: StopCause) -> None:
-        """A stop that turned out not to be a fence is no end: the next request goes on from there."""
-        if cause is StopCause.LENGTH:
+    def _run_if_closed(self) -> bool:
+        """Whether the action ends with its closing fence; then its program is what the episode waits for."""
+        action = self._codec.decode(self.builder.ids[self._action().start :])
+        body = action.find(ACTION_OPEN) + len(ACTION_OPEN)
+        if action.find(ACTION_CLOSE, body - 1) < 0:
+            return False
+        self._code = extract_code(action)
+        self._phase = _Phase.EXECUTION
+        self._carried = 0
+        return True
+
+    def _finish_unless_stopped(self, cause: StopCause, by_token: bool) -> None:
+        """A stop that turned out not to be a fence is no end, nor is one token where one was asked for."""
+        if cause is StopCause.LENGTH and not by_token:
             self._finished = FinishReason.LENGTH
         elif cause is StopCause.ABORTED:
             self._finished = FinishReason.ABORTED

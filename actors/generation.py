@@ -4,6 +4,7 @@ The trajectory state machines speak to an engine only through `Engine`, so that 
 in tests of the machines themselves, on scripted tokens.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -83,8 +84,16 @@ OnTokens = Callable[[Sequence[int]], None]
 """Is given newly sampled tokens as they come. May be given some that lie after a stop string and are taken back in the end."""
 
 
+Interruption = asyncio.Event
+"""Once set, whoever was given it stops as soon as it can and keeps what it has; it is never cleared."""
+
+
 class EngineError(RuntimeError):
     """The engine is dead, or refused a request. The message says which and what to do."""
+
+
+class WeightsUndefinedError(EngineError):
+    """The engine lives, but an update of its weights failed half-way; it samples on once another one has succeeded."""
 
 
 class Engine(Protocol):
@@ -94,12 +103,18 @@ class Engine(Protocol):
     def version(self) -> int:
         """Version of the weights that serve requests now."""
 
-    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
+    async def generate(
+        self,
+        request: GenerationRequest,
+        on_tokens: OnTokens | None = None,
+        interruption: Interruption | None = None,
+    ) -> Generation:
         """Samples one continuation.
 
         Args:
             request: What to continue, and how.
             on_tokens: Who wants to see the tokens as they come.
+            interruption: Cuts it short: what has been sampled by then is returned, its cause ``aborted``.
 
         Raises:
             EngineError: the engine is dead or the request does not fit it.

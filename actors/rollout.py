@@ -13,13 +13,15 @@ from actors.branching import Branching
 from actors.codec import TokenizerCodec
 from actors.engine import EngineSettings, VllmEngine
 from actors.execution import make_sandbox
-from actors.generation import EngineError, GenerationRequest
+from actors.families import FamilySampler
+from actors.generation import EngineError
 from actors.live import LiveEvent
 from actors.sampler import RolloutSettings, TrajectorySampler
 from actors.scorers import Scored, Scorer
 from thor_ray.config import Recipe, SamplingConfig
 from thor_ray.grading import GraderPool
 from thor_ray.problems.problem import Problem
+from thor_ray.stream import EnginePressure
 from thor_ray.trajectory import Group, Trajectory
 from thor_ray.weights import Delivery, WeightReceipt
 
@@ -37,9 +39,10 @@ class RolloutActor:
         recipe: Sections ``policy``, ``engine`` and ``sandbox`` are used.
         model: Hugging Face directory of the policy.
         version: Of the weights there.
+        awaits_weights: Whether the learner has others by now: prompts are refused until these have come.
     """
 
-    def __init__(self, recipe: Recipe, model: str, version: int = 0) -> None:
+    def __init__(self, recipe: Recipe, model: str, version: int = 0, *, awaits_weights: bool = False) -> None:
         # First what is cheap and likely to be refused; the engine takes seconds.
         self._sandbox = make_sandbox(recipe.sandbox).start()
         self._grader = GraderPool()
@@ -54,17 +57,19 @@ class RolloutActor:
                 tensor_parallel=recipe.engine.tensor_parallel,
                 seed=recipe.seed,
                 version=version,
+                awaits_weights=awaits_weights,
             )
         )
         codec = TokenizerCodec.from_directory(model)
         self._liveness_prompt = tuple(codec.encode("1"))
         self._sampler = TrajectorySampler(self._engine, codec, self._sandbox, self._grader)
+        self._families = FamilySampler(self._sampler)
         self._calls_in_flight = 0
 
     async def ready(self) -> int:
-        """The version served, once a real token has been generated: a living process is no proof of life."""
+        """The version served, once a real token has been generated; see `VllmEngine.prove_life`."""
         async with _deadline("generating one token"):
-            await self._engine.generate(GenerationRequest(self._liveness_prompt, 1, temperature=0.0))
+            await self._engine.prove_life(self._liveness_prompt)
         return self._engine.version
 
     async def rollout_group(
@@ -123,14 +128,29 @@ class RolloutActor:
         settings: RolloutSettings,
         seed: int,
         uid: str,
+        partial: Sequence[Group] = (),
     ) -> list[Group]:
-        """Samples siblings and the step groups that branch off them; see `TrajectorySampler.sample_family`.
+        """Samples siblings and the step groups that branch off them; see `FamilySampler.sample`.
 
         Unlike all other calls it goes on while weights are updated: each token names the version that sampled it.
         """
-        return await self._sampler.sample_family(
-            problem, group_size=group_size, branching=branching, settings=settings, seed=seed, uid=uid
+        return await self._families.sample(
+            problem,
+            group_size=group_size,
+            branching=branching,
+            settings=settings,
+            seed=seed,
+            uid=uid,
+            partial=partial,
         )
+
+    async def suspend_family(self, uid: str) -> None:
+        """Makes `sample_family` return early with what it has of a family; see `FamilySampler.suspend`."""
+        self._families.suspend(uid)
+
+    async def pressure(self) -> EnginePressure:
+        """How full the engine is, and what it had to evict since it was asked last."""
+        return self._engine.pressure()
 
     async def sample_text(
         self, prompts: Sequence[Sequence[int]], sampling: SamplingConfig, seed: int, stop: tuple[str, ...] = ()

@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
-from actors.branching import BranchBudget, Branching
 from actors.codec import Codec
 from actors.episode import ACTION_STOP, Episode, EpisodeLimits, Execute, Finished, Generate, reasoning_text
 from actors.execution import INFRA_TEXT, to_execution_result
-from actors.generation import Engine, Generation, GenerationRequest, OnTokens, derive_seed
+from actors.generation import Engine, Generation, GenerationRequest, Interruption, OnTokens, StopCause, derive_seed
+from actors.going_on import GoingOn
 from actors.live import Done, Executed, LiveEvent, Sampled
 from actors.scorers import AnswerScorer, CodeRunner, Grader, Scored, Scorer, ScoringTools
 from thor_ray.config import CorrectionConfig, Recipe, SamplingConfig
@@ -33,9 +33,6 @@ from thor_ray.trajectory import (
 )
 
 T = TypeVar("T")
-
-OnFailedStep = Callable[[Episode], None]
-"""Called as soon as a program has failed, which is the last step of the episode then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +119,6 @@ class TrajectorySampler:
         self._engine = engine
         self._codec = codec
         self._code_runner = code_runner
-        self._branches = BranchBudget()
         self._scoring = ScoringTools(codec, grader, code_runner)
 
     async def sample_group(
@@ -133,22 +129,24 @@ class TrajectorySampler:
         settings: RolloutSettings,
         seed: int,
         uid: str,
-        on_failed_step: OnFailedStep | None = None,
+        going_on: GoingOn | None = None,
     ) -> Group:
         """Samples ``group_size`` siblings of one problem and grades them: 1 for a right answer, 0 for any other.
 
-        The reward is ``None`` where the grader failed or the trajectory was aborted.
+        The reward is ``None`` where the grader failed or the trajectory was aborted or suspended.
         """
         prompt = self._codec.encode_prompt(settings.template, problem.question)
-        episodes = [
-            Episode(TrajectoryBuilder(f"{uid}/{sibling}", problem.id, prompt), self._codec, settings.limits())
-            for sibling in range(group_size)
-        ]
-        scorer = AnswerScorer(problem.answer)
-        scored = await asyncio.gather(
-            *(self._play_and_score(episode, scorer, settings, seed, on_failed_step) for episode in episodes)
-        )
-        return Group(uid, GroupKind.EPISODE, problem.id, tuple(each.trajectory for each in scored))
+        scorer, going_on = AnswerScorer(problem.answer), going_on or GoingOn()
+
+        async def sibling(index: int) -> Trajectory:
+            if (known := going_on.done(index)) is not None:
+                return known
+            builder = TrajectoryBuilder(f"{uid}/{index}", problem.id, prompt)
+            episode = going_on.episode(index, builder, self._codec, settings.limits())
+            return (await self._play_and_score(episode, scorer, settings, seed, going_on)).trajectory
+
+        siblings = await asyncio.gather(*map(sibling, range(group_size)))
+        return Group(uid, GroupKind.EPISODE, problem.id, tuple(siblings))
 
     async def sample_scored(
         self, problem: Problem, *, scorer: Scorer, settings: RolloutSettings, seed: int, trajectory_id: str
@@ -168,6 +166,7 @@ class TrajectorySampler:
         settings: RolloutSettings,
         seed: int,
         uid: str,
+        going_on: GoingOn | None = None,
     ) -> Group:
         """Samples one-step continuations of a failed step's prefix (spec sections E.1, E.7).
 
@@ -175,66 +174,18 @@ class TrajectorySampler:
         executed or we failed to.
         """
         cut = backtrack_cut(parent.steps[step_index], suffix_tokens)
-        episodes = [
-            Episode(
-                TrajectoryBuilder.branch(f"{uid}/{sibling}", parent, step_index, cut),
-                self._codec,
-                settings.limits(single_step=True),
-            )
-            for sibling in range(group_size)
-        ]
-        reasons = await asyncio.gather(*(self._play(episode, settings, seed) for episode in episodes))
-        trajectories = tuple(
-            episode.builder.finish(reason, reward=execution_reward(episode.last_result))
-            for episode, reason in zip(episodes, reasons, strict=True)
-        )
-        return Group(uid, GroupKind.STEP, parent.problem_id, trajectories)
+        going_on = going_on or GoingOn()
 
-    async def sample_family(
-        self,
-        problem: Problem,
-        *,
-        group_size: int,
-        branching: Branching | None,
-        settings: RolloutSettings,
-        seed: int,
-        uid: str,
-    ) -> list[Group]:
-        """Samples a group of siblings and, each begun as soon as a step has failed, the step groups that branch off it.
+        async def sibling(index: int) -> Trajectory:
+            if (known := going_on.done(index)) is not None:
+                return known
+            builder = TrajectoryBuilder.branch(f"{uid}/{index}", parent, step_index, cut)
+            episode = going_on.episode(index, builder, self._codec, settings.limits(single_step=True))
+            reason = await self._play(episode, settings, seed, going_on)
+            return episode.builder.finish(reason, reward=execution_reward(episode.last_result))
 
-        Whichever step fails first is branched first, so what is resampled depends on the order of events; ``None`` for
-        ``branching`` resamples nothing. ``uid`` is the episode group's, a step group's is this and its own number.
-
-        Returns:
-            The episode group, then the step groups.
-        """
-        branches: list[asyncio.Task[Group]] = []
-
-        def branch(episode: Episode) -> None:
-            if branching is None or not self._branches.spend():
-                return
-            # A snapshot: the parent goes on, but what a branch takes over of it does not change any more.
-            parent = episode.builder.finish(FinishReason.ABORTED)
-            sampling = self.sample_step_group(
-                parent,
-                len(parent.steps) - 1,
-                suffix_tokens=branching.suffix_tokens,
-                group_size=branching.group_size,
-                settings=settings,
-                seed=seed,
-                uid=f"{uid}/s{len(branches)}",
-            )
-            branches.append(tasks.create_task(sampling))
-
-        if branching is not None:
-            self._branches.grant(branching.per_family, branching.at_most)
-        async with asyncio.TaskGroup() as tasks:
-            siblings = tasks.create_task(
-                self.sample_group(
-                    problem, group_size=group_size, settings=settings, seed=seed, uid=uid, on_failed_step=branch
-                )
-            )
-        return [siblings.result(), *(each.result() for each in branches)]
+        siblings = await asyncio.gather(*map(sibling, range(group_size)))
+        return Group(uid, GroupKind.STEP, parent.problem_id, tuple(siblings))
 
     async def watch_solution(
         self, problem: Problem, *, settings: RolloutSettings, seed: int, uid: str
@@ -246,7 +197,7 @@ class TrajectorySampler:
         prompt = self._codec.encode_prompt(settings.template, problem.question)
         episode = Episode(TrajectoryBuilder(f"{uid}/0", problem.id, prompt), self._codec, settings.limits())
         events: asyncio.Queue[LiveEvent | None] = asyncio.Queue()
-        playing = asyncio.create_task(self._play(episode, settings, seed, events.put_nowait))
+        playing = asyncio.create_task(self._play(episode, settings, seed, watch=events.put_nowait))
         playing.add_done_callback(lambda _: events.put_nowait(None))
         try:
             while (event := await events.get()) is not None:
@@ -282,11 +233,11 @@ class TrajectorySampler:
         scorer: Scorer,
         settings: RolloutSettings,
         seed: int,
-        on_failed_step: OnFailedStep | None = None,
+        going_on: GoingOn | None = None,
     ) -> Scored:
-        reason = await self._play(episode, settings, seed, on_failed_step=on_failed_step)
+        reason = await self._play(episode, settings, seed, going_on)
         unscored = episode.builder.finish(reason)
-        if reason is FinishReason.ABORTED:
+        if reason in (FinishReason.ABORTED, FinishReason.SUSPENDED):
             return Scored(unscored, None)
         started = time.perf_counter()
         grade = await self._score(unscored, scorer, settings)
@@ -298,14 +249,19 @@ class TrajectorySampler:
         episode: Episode,
         settings: RolloutSettings,
         seed: int,
+        going_on: GoingOn | None = None,
         watch: Callable[[LiveEvent], None] | None = None,
-        on_failed_step: OnFailedStep | None = None,
     ) -> FinishReason:
-        builder, sampling = episode.builder, settings.sampling
+        builder, sampling, going_on = episode.builder, settings.sampling, going_on or GoingOn()
+        interruption = going_on.interruption
+        # One that was resumed must not draw the same random numbers again.
+        resumed_at = (len(builder),) if builder.cost.generated_tokens else ()
         turn = 0
         while True:
-            turn_seed = derive_seed(seed, builder.trajectory_id, turn)
+            turn_seed = derive_seed(seed, builder.trajectory_id, turn, *resumed_at)
             turn += 1
+            if interruption is not None and interruption.is_set():
+                episode.suspend()
             match episode.next():
                 case Generate(ids=ids, stop=stop, max_new_tokens=budget):
                     request = GenerationRequest(
@@ -314,27 +270,36 @@ class TrajectorySampler:
                     started = time.perf_counter()
                     try:
                         on_tokens = watch and _shown_to(watch, in_action=stop == ACTION_STOP)
-                        generation = await _within(settings.deadline_seconds, self._generate(request, on_tokens))
+                        generating = self._generate(request, on_tokens, interruption)
+                        generation = await _within(settings.deadline_seconds, generating)
                     except TimeoutError:
                         episode.abort()
+                        continue
+                    builder.cost.llm_seconds += time.perf_counter() - started
+                    if generation.cause is StopCause.ABORTED and interruption is not None and interruption.is_set():
+                        episode.suspend(generation)
                     else:
-                        builder.cost.llm_seconds += time.perf_counter() - started
                         episode.on_generation(generation)
                 case Execute(code=code):
                     result = await self._execute(code, settings, turn_seed)
                     discarded = builder.cost.discarded_tokens
                     episode.on_execution(result)
-                    if on_failed_step is not None and result.status.failed:
-                        on_failed_step(episode)
+                    if going_on.on_failed_step is not None and result.status.failed:
+                        going_on.on_failed_step(episode)
                     if watch is not None:
                         watch(Executed(code, result, builder.cost.discarded_tokens - discarded))
                 case Finished(reason=reason):
-                    self.stats.trajectories += 1
+                    self.stats.trajectories += reason is not FinishReason.SUSPENDED
                     self.stats.aborted += reason is FinishReason.ABORTED
                     return reason
 
-    async def _generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
-        generation = await self._engine.generate(request, on_tokens)
+    async def _generate(
+        self,
+        request: GenerationRequest,
+        on_tokens: OnTokens | None = None,
+        interruption: Interruption | None = None,
+    ) -> Generation:
+        generation = await self._engine.generate(request, on_tokens, interruption)
         self.stats.requests += 1
         self.stats.prompt_tokens += len(request.ids)
         self.stats.cached_tokens += generation.cached_tokens

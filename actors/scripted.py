@@ -5,9 +5,10 @@ It stops where vLLM stops: after the token that completes a stop string, after t
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from actors.codec import Codec
-from actors.generation import Generation, GenerationRequest, OnTokens, StopCause
+from actors.generation import Generation, GenerationRequest, Interruption, OnTokens, StopCause
 from thor_ray.weights import Delivery, WeightReceipt
 
 Script = Callable[[GenerationRequest], Iterable[int]]
@@ -63,13 +64,21 @@ class ScriptedEngine:
         """Version of the last weights received."""
         return self._version
 
-    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
-        """Plays on; see `Engine.generate`."""
+    async def generate(
+        self,
+        request: GenerationRequest,
+        on_tokens: OnTokens | None = None,
+        interruption: Interruption | None = None,
+    ) -> Generation:
+        """Plays on; see `Engine.generate`. What is interrupted has got half-way."""
         self.requests.append(request)
         version = self._version
-        await asyncio.sleep(self._seconds)
+        interrupted = await _slept(self._seconds, interruption)
         tokens = iter(self._script(request))
         played = play_script(tokens, request.stop, request.max_new_tokens, self._codec, self._end_id, version)
+        if interrupted:
+            half = len(played.ids) // 2
+            played = replace(played, ids=played.ids[:half], log_probs=played.log_probs[:half], cause=StopCause.ABORTED)
         if on_tokens is not None:
             for token in played.ids:
                 on_tokens([token])
@@ -86,3 +95,16 @@ class ScriptedEngine:
 
     def close(self) -> None:
         """There is nothing to end."""
+
+
+async def _slept(seconds: float, interruption: Interruption | None) -> bool:
+    """Sleeps, or up to an interruption; whether there was one."""
+    if interruption is None:
+        await asyncio.sleep(seconds)
+        return False
+    try:
+        async with asyncio.timeout(seconds):
+            await interruption.wait()
+    except TimeoutError:
+        return False
+    return True

@@ -32,7 +32,7 @@ from actors.codec import TokenizerCodec
 from actors.engine import EngineSettings, VllmEngine
 from actors.episode import ACTION_STOP, Episode, Execute, Finished, Generate
 from actors.execution import to_execution_result
-from actors.generation import Generation, GenerationRequest, OnTokens
+from actors.generation import Generation, GenerationRequest, Interruption, OnTokens
 from actors.sampler import RolloutSettings, TrajectorySampler
 from actors.scorers import ScoringTools
 from actors.scripted import play_script
@@ -95,7 +95,12 @@ class PacedEngine:
     def version(self) -> int:
         return self._engine.version
 
-    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
+    async def generate(
+        self,
+        request: GenerationRequest,
+        on_tokens: OnTokens | None = None,
+        interruption: Interruption | None = None,
+    ) -> Generation:
         ids = tuple(request.ids)
         played = next(next(self._played[ids[:each]] for each in self._lengths if ids[:each] in self._played))
         sampled = await self._engine.generate(GenerationRequest(ids, len(played.ids), seed=request.seed))

@@ -15,10 +15,12 @@ class EnginePressure:
     Attributes:
         kv_usage: Share of the key-value cache that is in use, in [0, 1].
         preemptions: Sequences that it had to evict and compute anew since its last report.
+        waiting: Sequences that it has no place for: as many are decoded side by side as it can.
     """
 
     kv_usage: float
     preemptions: int = 0
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,8 @@ class ConcurrencyRule:
         initial: Groups at a time before anything is known; also the least that a growing limit starts from.
         minimum: Never fewer than this.
         maximum: Never more than this.
-        grow_below: Usage below which the limit grows, if it is what holds the engine back.
+        grow_below: Usage below which the limit grows, if it is what holds the engine back: where sequences wait for
+            a place already, more groups would only wait and grow old.
         trim_above: Usage above which the limit falls a little.
     """
 
@@ -60,7 +63,7 @@ class ConcurrencyRule:
             wanted = math.floor(min(limit, running) * 0.75)
         elif pressure.kv_usage > self.trim_above:
             wanted = min(limit, running) - 1
-        elif pressure.kv_usage < self.grow_below and running >= limit:
+        elif pressure.kv_usage < self.grow_below and running >= limit and not pressure.waiting:
             wanted = math.ceil(limit * 1.25)
         else:
             wanted = limit

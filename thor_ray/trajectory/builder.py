@@ -64,6 +64,16 @@ class TrajectoryBuilder:
         builder.parent = Parent(parent.id, step_index, cut)
         return builder
 
+    @classmethod
+    def resume(cls, trajectory: Trajectory) -> "TrajectoryBuilder":
+        """Goes on with a trajectory where it ends: its tokens keep their log-probs, versions and cost."""
+        builder = cls(trajectory.id, trajectory.problem_id, trajectory.ids[: trajectory.prompt_length])
+        builder.ids, builder.spans, builder.steps = list(trajectory.ids), list(trajectory.spans), list(trajectory.steps)
+        builder.log_probs, builder.versions = trajectory.log_probs.tolist(), trajectory.versions.tolist()
+        builder.first_sampled, builder.parent = trajectory.first_sampled, trajectory.parent
+        builder.cost, builder.discarded = replace(trajectory.cost), list(trajectory.discarded)
+        return builder
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -115,6 +125,14 @@ class TrajectoryBuilder:
         self.cost.discarded_tokens += sum(version != NO_VERSION for version in self.versions[cut:])
         del self.ids[cut:], self.log_probs[cut:], self.versions[cut:]
         self.spans = [Span(span.kind, span.start, min(span.end, cut)) for span in self.spans if span.start < cut]
+
+    def begin_action(self, length: int) -> None:
+        """Turns the last ``length`` tokens of the last thought, all sampled here, into the beginning of an action."""
+        thought, border = self.spans[-1], len(self.ids) - length
+        if thought.kind is not SpanKind.THOUGHT or not max(thought.start, self.first_sampled) <= border < thought.end:
+            raise ValueError(f"the last {length} tokens are not the end of a sampled thought")
+        kept = [Span(SpanKind.THOUGHT, thought.start, border)] if border > thought.start else []
+        self.spans[-1:] = [*kept, Span(SpanKind.ACTION, border, thought.end)]
 
     def relabel_last(self, kind: SpanKind) -> None:
         """Turns the last span, a thought, into the answer: no action follows."""

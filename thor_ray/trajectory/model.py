@@ -112,6 +112,8 @@ class FinishReason(StrEnum):
     STEP_DONE = "step_done"
     """A step-level continuation has run its one action."""
     ABORTED = "aborted"
+    SUSPENDED = "suspended"
+    """Interrupted to go on later from its last token; no group that is finished holds one."""
 
 
 @dataclass(slots=True)

@@ -39,7 +39,7 @@ def play(model: str) -> Played:
     import sandbox
     from actors.codec import TokenizerCodec
     from actors.engine import EngineSettings, VllmEngine
-    from actors.generation import Generation, GenerationRequest, OnTokens
+    from actors.generation import Generation, GenerationRequest, Interruption, OnTokens
     from actors.sampler import RolloutSettings, TrajectorySampler
     from actors.scripted import play_script
     from thor_ray.config import CorrectionConfig, SamplingConfig
@@ -54,8 +54,13 @@ def play(model: str) -> Played:
             self.engine, self.codec, self.words = engine, codec, words
             self.requests: list[tuple[int, int]] = []
 
-        async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
-            computed = await self.engine.generate(replace(request, max_new_tokens=1, stop=()), on_tokens)
+        async def generate(
+            self,
+            request: GenerationRequest,
+            on_tokens: OnTokens | None = None,
+            interruption: Interruption | None = None,
+        ) -> Generation:
+            computed = await self.engine.generate(replace(request, max_new_tokens=1, stop=()), on_tokens, interruption)
             self.requests.append((len(request.ids), computed.cached_tokens))
             end = self.codec.end_of_sequence
             said = play_script(self.words, request.stop, request.max_new_tokens, self.codec, end)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 import sandbox
 from actors.branching import BranchBudget, Branching
 from actors.codec import TokenizerCodec
-from actors.generation import Generation, GenerationRequest, OnTokens, StopCause
+from actors.families import FamilySampler
+from actors.generation import Generation, GenerationRequest, Interruption, OnTokens, StopCause
 from actors.sampler import RolloutSettings, TrajectorySampler
 from actors.scripted import ScriptedEngine
 from thor_ray.config import SamplingConfig
@@ -38,7 +39,12 @@ class SlowToFinish(ScriptedEngine):
             whole = FAILING[FAILING.index("\n") + 1 :]
         return [*self._text.encode(whole), self._end]
 
-    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
+    async def generate(
+        self,
+        request: GenerationRequest,
+        on_tokens: OnTokens | None = None,
+        interruption: Interruption | None = None,
+    ) -> Generation:
         text = self._text.decode(request.ids)
         if "```output" in text:
             async with asyncio.timeout(60):
@@ -47,7 +53,7 @@ class SlowToFinish(ScriptedEngine):
             self._seen += 1
             if self._seen == self._branches:
                 self._branched.set()
-        return await super().generate(request, on_tokens)
+        return await super().generate(request, on_tokens, interruption)
 
 
 async def family(codec: TokenizerCodec, end_id: int, box: sandbox.Sandbox, branching: Branching | None) -> list[Group]:
@@ -55,8 +61,8 @@ async def family(codec: TokenizerCodec, end_id: int, box: sandbox.Sandbox, branc
     if branching is None:
         engine._branched.set()
     with GraderPool() as grader:
-        sampler = TrajectorySampler(engine, codec, box, grader)
-        return await sampler.sample_family(
+        sampler = FamilySampler(TrajectorySampler(engine, codec, box, grader))
+        return await sampler.sample(
             Problem("p", "Add.", "7", "test"),
             group_size=3,
             branching=branching,

@@ -11,7 +11,7 @@ import pytest
 
 import sandbox
 from actors.codec import TokenizerCodec
-from actors.generation import Generation, GenerationRequest, OnTokens, derive_seed
+from actors.generation import Generation, GenerationRequest, Interruption, OnTokens, derive_seed
 from actors.live import Done, Sampled
 from actors.sampler import RolloutSettings, TrajectorySampler, execution_reward
 from actors.scorers import AnswerScorer, Scored, Scorer, ScoringTools
@@ -222,7 +222,12 @@ class Hanging:
 
     version = 0
 
-    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
+    async def generate(
+        self,
+        request: GenerationRequest,
+        on_tokens: OnTokens | None = None,
+        interruption: Interruption | None = None,
+    ) -> Generation:
         await asyncio.Event().wait()
         raise AssertionError
 
