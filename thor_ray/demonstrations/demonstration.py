@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from thor_ray.refine.agreement import Agreement, agreement
+from thor_ray.refine.refinement import NOTHING_USED
 from thor_ray.trajectory import ExecutionStatus, Trajectory
+from thor_ray.usage import Usage
 
 
 class Source(StrEnum):
@@ -61,6 +63,9 @@ class RefinedStep:
         claim: What they were to settle; ``None`` where the step has nothing for a program.
         kind: Of the computation, a ``thor_ray.refine.OperationKind``; empty without a claim.
         conclusion: What was kept behind them.
+        reason: The verdict in words, where there is more to say.
+        origin: The refiner and the version of its prompt, if it is a language model.
+        usage: What the refiner consumed.
     """
 
     index: int
@@ -71,6 +76,9 @@ class RefinedStep:
     claim: CheckedClaim | None = None
     kind: str = ""
     conclusion: str = ""
+    reason: str = ""
+    origin: str = ""
+    usage: Usage = NOTHING_USED
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +92,7 @@ class Demonstration:
         claims: Every claim that programs were written for, in order.
         steps: How each step was taken apart, in order.
         response: All of the text, programs and observations included, without the token that ends it.
+        continued_tokens: What the generator wrote behind rewritten steps, whatever became of it.
     """
 
     trajectory: Trajectory
@@ -92,7 +101,22 @@ class Demonstration:
     claims: tuple[CheckedClaim, ...]
     steps: tuple[RefinedStep, ...] = ()
     response: str = ""
+    continued_tokens: int = 0
+
+    @property
+    def id(self) -> str:
+        return self.trajectory.id
 
     @property
     def problem_id(self) -> str:
         return self.trajectory.problem_id
+
+    @property
+    def calls(self) -> int:
+        """Its programs."""
+        return self.trajectory.calls
+
+    @property
+    def usage(self) -> Usage:
+        """What the refiner consumed."""
+        return sum((step.usage for step in self.steps), NOTHING_USED)

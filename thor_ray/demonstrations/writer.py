@@ -49,6 +49,7 @@ class DemonstrationWriter:
         self._end_of_sequence = end_of_sequence
         self._thought = ""
         self._prose: list[str] = []
+        self._written = ""
         self._claims: list[CheckedClaim] = []
         self._observed: dict[str, str] = {}
 
@@ -56,6 +57,11 @@ class DemonstrationWriter:
     def prose(self) -> str:
         """Everything but programs and observations, so far."""
         return "\n".join([*self._prose, self._thought])
+
+    @property
+    def response(self) -> str:
+        """All that stands behind the prompt so far, programs and observations included."""
+        return self._written + self._thought
 
     @property
     def claims(self) -> tuple[CheckedClaim, ...]:
@@ -71,10 +77,16 @@ class DemonstrationWriter:
     def think(self, text: str) -> None:
         """Adds a line to the thought; nothing for an empty text."""
         if text:
+            self._end_line()
             self._thought += text.rstrip("\n") + "\n"
+
+    def write(self, text: str) -> None:
+        """Goes on with the thought, word for word, be it in the midst of a line."""
+        self._thought += text
 
     def act(self, code: str, result: ExecutionResult) -> None:
         """Ends the thought with an executed program and what it printed."""
+        self._end_line()
         builder = self._builder
         builder.append_written(SpanKind.THOUGHT, self._encode(self._thought))
         action = builder.append_written(SpanKind.ACTION, self._encode(render_action(code)))
@@ -85,7 +97,12 @@ class DemonstrationWriter:
         builder.cost.tool_seconds += result.wall_seconds
         builder.cost.queue_seconds += result.queue_seconds
         self._prose.append(self._thought)
+        self._written += self._thought + render_action(code) + render_observation(result.text)
         self._thought = ""
+
+    def check(self, claim: CheckedClaim) -> None:
+        """Records what a program that has run said of a prediction."""
+        self._claims.append(claim)
 
     def settle(self, claim: Claim, result: ExecutionResult) -> None:
         """Records what the last program for ``claim`` said; a value that differs from the claimed one replaces it.
@@ -104,3 +121,7 @@ class DemonstrationWriter:
         answer = [*self._encode(self._thought.rstrip("\n")), self._end_of_sequence]
         self._builder.append_written(SpanKind.ANSWER, answer)
         return self._builder.finish(FinishReason.ANSWERED)
+
+    def _end_line(self) -> None:
+        if self._thought and not self._thought.endswith("\n"):
+            self._thought += "\n"

@@ -5,15 +5,18 @@ Pure text to text: nothing here runs a program, evaluates an expression or knows
 
 from thor_ray.refine.claims import Claim, find_claims
 from thor_ray.refine.operations import Operation, OperationKind
-from thor_ray.refine.refiner import Draft, Refinement, Refiner, SymbolicRefiner, Verdict
+from thor_ray.refine.refinement import Draft, Passage, Refinement, Refiner, Surroundings, Verdict
+from thor_ray.refine.refiner import SymbolicRefiner
 
 __all__ = [
     "Claim",
     "Draft",
     "Operation",
     "OperationKind",
+    "Passage",
     "Refinement",
     "Refiner",
+    "Surroundings",
     "SymbolicRefiner",
     "Verdict",
     "find_claims",

@@ -1,18 +1,14 @@
-"""The refiner: which part of a step can a program do, and what is that program? (paper algorithm 1, spec B.1, B.3).
-
-A refiner sees one isolated step, never the problem, the steps before or the answer, so that it cannot solve the
-problem itself; what it returns keeps the step's reasoning and drops the results which the step worked out by hand.
-"""
+"""The symbolic refiner: computations are found by a parser and programmed in styles; there is no language model in it."""
 
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 from random import Random
-from typing import Final, Protocol, TypedDict
+from typing import Final, TypedDict
 
 from thor_ray.refine.claims import Claim, find_claims, mention, without_annotations
 from thor_ray.refine.formulas import split_formula
 from thor_ray.refine.operations import Operation
+from thor_ray.refine.refinement import Draft, Refinement, Verdict
 from thor_ray.refine.styles import STYLES, Style
 
 FIRST_PLAN: Final = "We use {tool}.\n"
@@ -20,60 +16,6 @@ NEXT_PLAN: Final = "That failed. We use {tool}.\n"
 
 MAX_STEP_CHARACTERS: Final = 20_000
 """Longer steps are kept as they are: 512 tokens, a step's length, are far shorter."""
-
-
-class Verdict(StrEnum):
-    """What a refiner made of a step."""
-
-    CODABLE = "codable"
-    NO_CLAIM = "no_claim"
-    """Nothing in the step is a computation with a result."""
-    NO_STYLE = "no_style"
-    """There is one, but no program of ours would end in good time."""
-    STATED_BEFORE = "stated_before"
-    """The step states the result before the computation, where a program would come too late."""
-    TOO_LONG = "too_long"
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """One program for a claim.
-
-    Attributes:
-        plan: The end of the thought before it, which names the tool: choosing other words there chooses another program.
-        code: A standalone program that prints the claim's true result, or is meant to.
-    """
-
-    plan: str
-    code: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refinement:
-    """A step taken apart.
-
-    Attributes:
-        verdict: Whether there is anything for a program to do, or why not.
-        reasoning: The reasoning up to the first claim, without its hand-made result; the whole step if there is none.
-        drafts: Programs in the order in which they are to be tried; one is only run if all before it failed.
-        claim: What the programs compute, and the hand-made result that their output replaces.
-        conclusion: What states the result in the step's own words, once the program has printed it; not refined again.
-        rest: The remainder of the step, which holds any further claims.
-    """
-
-    verdict: Verdict
-    reasoning: str
-    drafts: tuple[Draft, ...] = ()
-    claim: Claim | None = None
-    conclusion: str = ""
-    rest: str = ""
-
-
-class Refiner(Protocol):
-    """Turns the computable part of a step into programs."""
-
-    async def refine(self, step: str, seed: int) -> Refinement:
-        """Takes one step apart; the same step and seed give the same refinement."""
 
 
 @dataclass(frozen=True, slots=True)
