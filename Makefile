@@ -1,6 +1,6 @@
 # Two commands on a fresh machine: `make smoke`, then look at runs/smoke/report.html. `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help setup smoke test test-unit test-integration bench dashboard lint format lock clean
+.PHONY: help setup smoke test test-unit test-integration test-exhaustive bench dashboard lint format lock clean
 
 VENV := $(or $(THOR_VENV),.venv)
 BIN := $(VENV)/bin
@@ -18,14 +18,17 @@ setup: ## Build .venv (THOR_EXTRA=gpu for NVIDIA GPUs); quick when it is up to d
 smoke: setup ## Run the whole loop on this machine: make smoke ARGS="--seed 1"
 	@$(BIN)/thor smoke $(ARGS)
 
-test: setup ## Run all tests
+test: setup ## Run the tests
 	@$(MAKE) --no-print-directory test-unit test-integration
 
 test-unit: ## Run the unit tests, in parallel
 	@$(PYTEST) tests/unit -n auto --maxprocesses=8 --timeout=120 $(ARGS)
 
 test-integration: ## Run the tests with real Ray, vLLM, DeepSpeed and sandbox, one after the other
-	@$(PYTEST) $(wildcard tests/integration tests/e2e) $(ARGS)
+	@$(PYTEST) $(wildcard tests/integration tests/e2e) -m "not exhaustive" $(ARGS)
+
+test-exhaustive: setup ## Run what `make test` leaves out: the same checks at full size, for minutes each
+	@$(PYTEST) tests -m exhaustive $(ARGS)
 
 bench: setup ## Measure speed, side by side
 	@set -e; for bench in benches/*.py; do echo "== $$bench"; $(BIN)/python "$$bench"; done

@@ -40,7 +40,7 @@ async def test_solutions_of_unusual_tasks_pass(code_sandbox, name) -> None:
     assert await failures(canonical_solutions(chosen), code_sandbox) == {}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(("name", "size", "inputs"), [("humanevalplus", 164, 124_253), ("mbppplus", 378, 41_015)])
 async def test_all_solutions_pass(code_sandbox, name, size, inputs) -> None:
@@ -50,7 +50,14 @@ async def test_all_solutions_pass(code_sandbox, name, size, inputs) -> None:
     assert await failures(canonical_solutions(problems), code_sandbox) == {}
 
 
-@pytest.mark.slow
+async def test_mutants_of_some_tasks_fail(code_sandbox) -> None:
+    some = load_code_problems("humanevalplus")[::12]
+    solutions = mutated_solutions(some, seed=0)
+    caught = await failures(solutions, code_sandbox)
+    assert len(caught) >= 0.9 * len(solutions) > 0
+
+
+@pytest.mark.exhaustive
 @pytest.mark.timeout(600)
 async def test_nearly_all_mutants_fail(code_sandbox) -> None:
     solutions = mutated_solutions(load_code_problems("humanevalplus"), seed=0)

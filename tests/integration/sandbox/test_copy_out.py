@@ -51,7 +51,7 @@ def test_a_trap_is_refused(small, tmp_path, name):
     statement, wanted = TRAPS[name]
     begun = time.monotonic()
     result = small.run(f"import os\n{statement.replace('«outside»', repr(str(secret)))}", fetch=wanted)
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < 60
     assert (result.files, set(result.files_refused)) == ({}, set(wanted)), result
     assert all(isinstance(reason, str) and reason for reason in result.files_refused.values())
 

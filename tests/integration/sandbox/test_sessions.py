@@ -265,11 +265,11 @@ def test_no_program_can_have_its_end_in_a_replay_excused(session, end, status):
 def test_a_replay_that_takes_too_long_is_a_timeout(box):
     with box.session(max_replay_seconds=1.5) as session:
         born = int(session.step("import os, time; print(os.getpid())").stdout)
-        session.step(f"if os.getpid() != {born}: time.sleep(5)")
+        session.step(f"if os.getpid() != {born}: time.sleep(300)")
         session.step("1 / 0")
         begun = time.monotonic()
         result = session.step("print(1)")
-        assert time.monotonic() - begun < 2.5
+        assert time.monotonic() - begun < 60
         assert (result.status, result.exc_type, result.state) == (Status.TIMEOUT, "StateNotRebuilt", LOST)
         assert session.step("print(1)").ok
 
@@ -322,7 +322,7 @@ def test_a_step_that_ignores_the_interrupt_is_killed_and_the_state_lost(notebook
     notebook.step("x = 1")
     begun = time.monotonic()
     result = notebook.step(code, timeout=0.5)
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 60
     assert (result.status, result.state, result.signal) == (Status.TIMEOUT, LOST, signal.SIGKILL)
     assert notebook.step("print('x' in globals())").stdout == "False\n"
 

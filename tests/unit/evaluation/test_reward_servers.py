@@ -1,6 +1,5 @@
 """Reward models behind HTTP: asked in the ways that servers speak, with bounded tries, and errors that say which."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,9 +65,7 @@ def test_a_conversation_is_asked_about_as_chat_messages_and_raw_logits_are_wante
 
 
 def test_no_more_requests_are_in_flight_than_allowed(server: RunningServer) -> None:
-    started = time.monotonic()
     assert len(model(server, "slow", concurrency=3).scores(CONVERSATIONS * 3)) == 9
-    assert time.monotonic() - started < 9 * 0.2, "one after the other"
     assert max(request["in_flight"] for request in server.requests) == 3
 
 

