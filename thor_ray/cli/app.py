@@ -19,6 +19,7 @@ from thor_ray.cli import (
     exporting,
     grading,
     inspection,
+    planning,
     problems,
     rescoring,
     runs,
@@ -47,6 +48,7 @@ app.command()(runs.smoke)
 app.command()(runs.train)
 app.command()(runs.sft)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(submitting.submit)
+app.command()(planning.plan)
 app.command()(submitting.attach)
 app.command()(submitting.stop)
 app.command()(studying.study)

@@ -39,6 +39,7 @@ class World:
         death_every: Mean seconds between deaths of engines; ``None`` for immortal ones.
         restart_seconds: Until a dead engine's successor is up.
         colocated: Engines sleep while the learner trains, so that the tail is cut (needs ``over_sample``).
+        durations: Seconds of sampling, one of which is drawn for each group, in place of the log-normal distribution.
     """
 
     engines: int
@@ -52,9 +53,12 @@ class World:
     death_every: float | None = None
     restart_seconds: float = 120.0
     colocated: bool = False
+    durations: tuple[float, ...] = ()
 
     def seconds(self, seed: int, sequence: int) -> float:
         """How long one group samples: always the same for the same group."""
+        if self.durations:
+            return Random(f"{seed}:{sequence}:seconds").choice(self.durations)
         drawn = Random(f"{seed}:{sequence}:seconds").lognormvariate(-(self.spread**2) / 2, self.spread)
         return self.mean_seconds * min(self.longest, drawn)
 
@@ -156,14 +160,14 @@ class Simulation:
 
     def _advance(self) -> None:
         """Carries out what may be done now."""
+        if self.world.colocated and not self._learning:
+            for abort in self._driver(self.rollouts.cut_tail):
+                self._suspend(abort)
         if not self._learning and (groups := self._driver(self.stream.take)):
             self._learning = True
             self._after(self.world.update_seconds, lambda: self._updated(groups))
-        if self.world.colocated:
-            for abort in self._driver(self.rollouts.cut_tail):
-                self._suspend(abort)
-            if self._learning:
-                return
+        if self.world.colocated and self._learning:
+            return
         for order in self._driver(self.rollouts.start):
             self._begin(order.ticket, order.engine)
 

@@ -30,7 +30,7 @@ def test_most_commands_are_found():
     found = [command for document in DOCUMENTS for command in document_commands(document)]
     assert len([command for command in found if of_thor(command)]) > 60
     verbs = {command.words[1] for command in found if command.words[0] == "thor"}
-    assert {"train", "tirgen", "sft", "eval", "solve", "submit", "doctor", "dashboard"} <= verbs
+    assert {"train", "tirgen", "sft", "eval", "solve", "submit", "doctor", "dashboard", "plan"} <= verbs
 
 
 @pytest.mark.parametrize(
