@@ -10,7 +10,6 @@ import yaml
 from markupsafe import Markup
 
 from thor_ray.charts import Series, interval_chart, line_chart
-from thor_ray.progress import claim_text, duration, figure_text, percent, policy_label
 from thor_ray.records import Record, read_records
 from thor_ray.report import sample_rows
 from thor_ray.run_directory import RunDirectory
@@ -24,6 +23,7 @@ from thor_ray.segments import (
     segments_of,
     step_of,
 )
+from thor_ray.texts import claim_text, duration, figure_text, percent, policy_label
 from thor_ray.trajectory import NO_VERSION, DiscardedAttempt, ExecutionResult, SpanKind, Trajectory
 
 

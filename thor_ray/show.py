@@ -11,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from thor_ray.errors import UserError
-from thor_ray.progress import figure_text
 from thor_ray.records import Record, Stage, read_columns, read_records
 from thor_ray.run_directory import RunDirectory
 from thor_ray.segments import (
@@ -24,6 +23,7 @@ from thor_ray.segments import (
     segments_of,
     step_of,
 )
+from thor_ray.texts import figure_text
 from thor_ray.trajectory import NO_VERSION, DiscardedAttempt, ExecutionResult, SpanKind, Trajectory
 
 COLOURS: Final = {

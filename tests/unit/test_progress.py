@@ -1,14 +1,17 @@
-"""Progress is a line a stage: live on a terminal, plain and sparse elsewhere."""
+"""Progress is a line a stage: live on a terminal, plain and sparse elsewhere, JSON or nothing if that is asked for."""
 
 import io
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from thor_ray import progress as progress_module
-from thor_ray.progress import Progress, claim_text, duration, figure_text, percent, policy_label
+from thor_ray import displays
+from thor_ray.progress import Progress
+from thor_ray.progress_format import ProgressFormat
+from thor_ray.texts import claim_text, duration, figure_text, percent, policy_label
 
 
 def test_without_a_terminal_lines_are_plain_and_sparse():
@@ -22,7 +25,7 @@ def test_without_a_terminal_lines_are_plain_and_sparse():
 
 
 def test_lines_tell_how_far_and_how_long(monkeypatch):
-    monkeypatch.setattr(progress_module, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(displays, "LINE_SECONDS", 0.0)
     out = io.StringIO()
     with Progress(Console(file=out, width=80)) as progress:
         with progress.stage("sft", 4) as stage:
@@ -48,6 +51,56 @@ def test_a_terminal_shows_bars_and_figures():
         stage.advance({"reward": 0.25})
     assert "reward 0.25" in out.getvalue()
     assert "━" in out.getvalue()
+
+
+def test_a_terminal_shows_the_latest_reports_of_a_stage_as_a_table():
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=120, height=40)
+    with Progress(console) as progress, progress.stage("rl", 9, ("reward", "tokens")) as stage:
+        for number in range(1, 8):
+            stage.advance({"reward": number / 8, "tokens": None, "other": 1})
+        out.seek(0)
+        out.truncate()
+        progress.say("the engine was replaced")
+        table = out.getvalue()
+    assert "reward" in table
+    assert "tokens" in table
+    assert "other" not in table
+    assert [row for row in (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875) if str(row) in table] == [
+        0.375,
+        0.5,
+        0.625,
+        0.75,
+        0.875,
+    ]
+    assert "the engine was replaced" in table
+    assert "0.875" in out.getvalue()[len(table) :], "the last figures stay beside the bar"
+
+
+def test_json_is_an_object_a_line_with_everything_that_people_are_told():
+    out = io.StringIO()
+    with Progress(Console(file=out, quiet=True), ProgressFormat.JSON) as progress:
+        progress.say("dashboard: http://127.0.0.1:1")
+        with progress.stage("rl", 2, ("reward",)) as stage:
+            stage.advance({"reward": 0.25, "other": 1})
+        progress.alarm("the policy has stopped calling the tool")
+    events = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [event["event"] for event in events] == ["note", "stage_began", "stage_moved", "stage_ended", "alarm"]
+    assert events[0]["text"] == "dashboard: http://127.0.0.1:1"
+    assert (events[2]["stage"], events[2]["done"], events[2]["total"]) == ("rl", 1, 2)
+    assert events[2]["figures"] == events[3]["figures"] == {"reward": 0.25}
+    assert events[2]["seconds_left"] == pytest.approx(events[2]["seconds"], abs=0.1)
+    assert events[4]["text"] == "the policy has stopped calling the tool"
+
+
+def test_quiet_shows_alarms_only_and_not_on_standard_output(capsys):
+    with Progress(Console(), ProgressFormat.QUIET) as progress, progress.stage("rl", 2) as stage:
+        stage.advance({"reward": 0.25})
+        progress.say("hello")
+        progress.alarm("reward jumped while no_box fell")
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == "alarm: reward jumped while no_box fell\n"
 
 
 def test_an_error_passes_through_and_leaves_the_terminal_alone():

@@ -32,8 +32,8 @@ def report(run: RunArgument) -> None:
     """Rebuild report.json and report.html from what the run has recorded, and print the table."""
     from thor_ray.errors import UserError
     from thor_ray.evaluation.store import FOLDER
-    from thor_ray.progress import print_report_table
     from thor_ray.report import write_report
+    from thor_ray.report_table import print_report_table
     from thor_ray.run_directory import RunDirectory
 
     directory = RunDirectory.find(run)

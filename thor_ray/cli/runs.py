@@ -1,17 +1,20 @@
 """``thor smoke``, ``train``, ``sft``, ``tirgen``: verbs that start a run or go on with one; what ``eval`` shares with them."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from thor_ray.errors import RunNotFoundError, UserError, WorkerError
+from thor_ray.progress_format import ProgressFormat
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from thor_ray.config import Recipe
     from thor_ray.progress import Progress
     from thor_ray.records import Stage
@@ -41,6 +44,14 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that
 Live = Annotated[
     bool, typer.Option("--live", help="Serve a page of the run for as long as it goes on, and print its address.")
 ]
+Format = Annotated[
+    ProgressFormat,
+    typer.Option(
+        "--progress",
+        envvar="THOR_PROGRESS",
+        help="Bars and a table on a terminal and lines elsewhere; lines; JSON, one object a line; or only alarms.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, print the plan, and stop.")]
 
 
@@ -58,6 +69,7 @@ class Launch:
         overwrite: Replace it.
         dry_run: Stop before anything is started.
         live: Serve a page of the run while it goes on.
+        progress: How it shows how far it is.
     """
 
     command: str
@@ -69,6 +81,7 @@ class Launch:
     overwrite: bool
     dry_run: bool
     live: bool = False
+    progress: ProgressFormat = ProgressFormat.AUTO
 
     def __post_init__(self) -> None:
         if self.resume and self.overwrite:
@@ -85,6 +98,7 @@ def smoke(
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     live: Live = False,
+    progress: Format = ProgressFormat.AUTO,
 ) -> None:
     """Run the whole loop on this machine: TIRGen, cold start, hierarchical RL, self-correcting evaluation.
 
@@ -94,7 +108,7 @@ def smoke(
 
     settings = [*(QUICK if quick else ()), *settings_of(seed=seed), *(overrides or [])]
     command = "smoke --quick" if quick else "smoke"
-    start(Launch(command, "smoke", settings, name, run_dir, resume, overwrite, dry_run, live), SMOKE)
+    start(Launch(command, "smoke", settings, name, run_dir, resume, overwrite, dry_run, live, progress), SMOKE)
 
 
 def train(
@@ -109,12 +123,15 @@ def train(
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     live: Live = False,
+    progress: Format = ProgressFormat.AUTO,
 ) -> None:
     """Train a policy by hierarchical RL, then evaluate it with and without self-correction."""
     from thor_ray.stages.plan import TRAIN
 
     settings = [*settings_of(model=model, train=problems, seed=seed), *(overrides or [])]
-    start(Launch("train", recipe, settings, name or "train", run_dir, resume, overwrite, dry_run, live), TRAIN)
+    start(
+        Launch("train", recipe, settings, name or "train", run_dir, resume, overwrite, dry_run, live, progress), TRAIN
+    )
 
 
 def sft(
@@ -129,12 +146,13 @@ def sft(
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     live: Live = False,
+    progress: Format = ProgressFormat.AUTO,
 ) -> None:
     """Fine-tune a policy on demonstrations, observations masked, then evaluate it."""
     from thor_ray.stages.plan import SFT
 
     settings = [*settings_of(model=model, demonstrations=demonstrations, seed=seed), *(overrides or [])]
-    start(Launch("sft", recipe, settings, name or "sft", run_dir, resume, overwrite, dry_run, live), SFT)
+    start(Launch("sft", recipe, settings, name or "sft", run_dir, resume, overwrite, dry_run, live, progress), SFT)
 
 
 def tirgen(
@@ -149,12 +167,16 @@ def tirgen(
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     live: Live = False,
+    progress: Format = ProgressFormat.AUTO,
 ) -> None:
     """Build demonstrations: reasoning steps whose computations are rewritten as executed Python."""
     from thor_ray.stages.plan import TIRGEN
 
     settings = [*settings_of(model=model, train=problems, seed=seed), *(overrides or [])]
-    start(Launch("tirgen", recipe, settings, name or "tirgen", run_dir, resume, overwrite, dry_run, live), TIRGEN)
+    start(
+        Launch("tirgen", recipe, settings, name or "tirgen", run_dir, resume, overwrite, dry_run, live, progress),
+        TIRGEN,
+    )
 
 
 def start(launch: Launch, stages: "Sequence[Stage]") -> None:
@@ -168,13 +190,14 @@ def start(launch: Launch, stages: "Sequence[Stage]") -> None:
     from rich.console import Console
 
     from thor_ray.alarms import AlarmBell
-    from thor_ray.progress import Progress, print_report_table
+    from thor_ray.progress import Progress
     from thor_ray.report import write_report
     from thor_ray.stages.plan import make_plan, print_plan
 
     recipe, path = resolve(launch)
     plan = make_plan(recipe, stages)
-    console = Console()
+    # What is for people only is not printed for programs.
+    console = Console(quiet=launch.progress in (ProgressFormat.JSON, ProgressFormat.QUIET))
     print_plan(plan, console)
     check_machine(plan, path)
     if launch.dry_run:
@@ -184,20 +207,31 @@ def start(launch: Launch, stages: "Sequence[Stage]") -> None:
         return
     from thor_ray.stages.pipeline import run_plan
 
-    with opened_run(launch, recipe, path) as log, Progress(console) as progress:
+    with opened_run(launch, recipe, path) as log, Progress(console, launch.progress) as progress:
         log.attach(AlarmBell(log.metrics(), progress.alarm))
         with served_page(log, progress) if launch.live else nullcontext():
             run_plan(plan, log, progress)
     # Once more, now that the run is over: until then its status is `running`.
     report = write_report(log)
+    tell_end(log, report, console, launch.progress)
+    if not all(claim["holds"] for claim in report["claims"]):
+        raise typer.Exit(1)
+
+
+def tell_end(log: "RunLog", report: "Mapping[str, Any]", console: "Console", form: ProgressFormat) -> None:
+    """Prints what a finished run has shown, and where to look."""
+    from thor_ray.displays import JsonDisplay
+    from thor_ray.report_table import print_report_table
+
+    if form is ProgressFormat.JSON:
+        said = {name: report[name] for name in ("status", "stages", "seconds", "claims", "alarms")}
+        JsonDisplay(console).event("report", path=str(log.report_json), **said)
     print_report_table(report, console)
     console.print(
-        f"report {log.report_html}\nlook at trajectories: thor show {path}, thor dashboard {path}",
+        f"report {log.report_html}\nlook at trajectories: thor show {log.path}, thor dashboard {log.path}",
         highlight=False,
         soft_wrap=True,
     )
-    if not all(claim["holds"] for claim in report["claims"]):
-        raise typer.Exit(1)
 
 
 @contextmanager
@@ -207,7 +241,7 @@ def served_page(log: "RunLog", progress: "Progress") -> Iterator[None]:
     from thor_ray.run_directory import RunDirectory
 
     with served(RunDirectory(log.path)) as address:
-        progress.console.print(f"dashboard: {address}", highlight=False, soft_wrap=True)
+        progress.say(f"dashboard: {address}")
         yield
 
 

@@ -8,7 +8,7 @@ from thor_ray.evaluation.paper import Paper, PaperTable
 from thor_ray.evaluation.sections import DASH, Row, Section, Table, benchmark_label, p_text, plain, whole
 from thor_ray.evaluation.significance import ContingencyTable, chi_squared
 from thor_ray.problems import benchmark_named
-from thor_ray.progress import figure_text
+from thor_ray.texts import figure_text
 
 AVERAGE: Final = "average"
 _SELECTIONS: Final = {

@@ -13,7 +13,7 @@ from thor_ray.evaluation.sections import (
     p_text,
     settings_rows,
 )
-from thor_ray.progress import figure_text, percent
+from thor_ray.texts import figure_text, percent
 
 MOST_CHANGES: Final = 20
 

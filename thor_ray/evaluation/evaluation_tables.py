@@ -18,7 +18,7 @@ from thor_ray.evaluation.sections import (
     whole,
 )
 from thor_ray.evaluation.selection import Method
-from thor_ray.progress import figure_text, percent
+from thor_ray.texts import figure_text, percent
 
 METHODS: Final = {
     "self_consistency": "self-consistency (majority)",

@@ -90,7 +90,7 @@ def stream_evaluation(plan: EvaluationPlan, log: RunLog, progress: Progress) -> 
         return directory
     with recording(directory.samples_file, log) as recorder, log.stage(Stage.EVALUATE, recorder.files) as result:
         if (left := plan.size - len(recorder.done)) < plan.size:
-            progress.console.print(f"{plan.size - left:,} of {plan.size:,} samples are done already")
+            progress.say(f"{plan.size - left:,} of {plan.size:,} samples are done already")
         if left:
             engines = plan.recipe.engine.actors
             with (

@@ -41,7 +41,7 @@ def run_plan(plan: Plan, log: RunLog, progress: Progress) -> None:
         learners = any(stage in LEARNING for stage in left)
         with RayCluster(cpus=recipe.engine.actors + recipe.learner.ranks, actor_log=log.logs / "actors.log") as cluster:
             if cluster.dashboard_url:
-                progress.console.print(f"Ray dashboard: {cluster.dashboard_url}")
+                progress.say(f"Ray dashboard: {cluster.dashboard_url}")
             attach_ray_metrics(log, recipe)
             model, version = latest_model(log) or (plan.model, 0)
             with (

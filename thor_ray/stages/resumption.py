@@ -61,7 +61,7 @@ class StageCheckpoints:
         if newest is None:
             return 0
         for reason in newest.refused:
-            progress.console.print(f"passed over: {reason}", style="yellow", highlight=False)
+            progress.say(f"passed over: {reason}")
         return newest.state.progress[DONE]
 
     def resume(self, workers: Workers) -> int:

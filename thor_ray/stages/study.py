@@ -62,7 +62,7 @@ def run_seed(seed: SeedPlan, progress: Progress) -> None:
         log = RunLog.resume(path, plan.recipe) if path.exists() else RunLog.create(path, plan.recipe, COMMAND)
         with log:
             if not all(log.finished(stage) for stage in plan.stages):
-                progress.console.print(f"seed {seed.seed}, {run.name}", style="bold")
+                progress.say(f"seed {seed.seed}, {run.name}")
                 run_plan(plan, log, progress)
 
 

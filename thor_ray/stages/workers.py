@@ -86,4 +86,4 @@ def note_isolation(workers: Workers, log: RunLog, progress: Progress) -> None:
     """Says and writes down how well programs are really confined; what a recipe asks for is only the least of it."""
     found = workers.fleet.isolation()
     (log.logs / "sandbox.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
-    progress.console.print(f"sandbox: isolation level {min(each['level'] for each in found):d}")
+    progress.say(f"sandbox: isolation level {min(each['level'] for each in found):d}")

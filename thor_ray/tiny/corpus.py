@@ -6,9 +6,13 @@ Nothing here calls a tool or shows a program, and everything comes from the trai
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
+from typing import Final
 
 from thor_ray.problems import FAMILIES, LEVELS, Problem, generate
 from thor_ray.problems.families.base import enumeration
+
+CORPUS_FAMILIES: Final = tuple(name for name in FAMILIES if name != "chain")
+"""What the base policy has read. Chains are left out, so that one family is new to whoever begins with it."""
 
 _NAMES = ("Ann", "Bob", "Cleo", "Dan", "Eve", "Finn", "Gia", "Hugo")
 _WARM_UP = "Warm up first."
@@ -47,7 +51,7 @@ def documents(seed: int, chunk_size: int = 2048) -> Iterator[Document]:
     while True:
         rng = Random(f"documents:{seed}:{chunk}")
         solutions = (7 * chunk_size) // 10
-        problems = generate(list(FAMILIES), LEVELS, solutions, rng.getrandbits(32), "train")
+        problems = generate(CORPUS_FAMILIES, LEVELS, solutions, rng.getrandbits(32), "train")
         drawn = [
             _with_warm_up(rng, problem) if rng.random() < 0.12 else solution_document(problem) for problem in problems
         ]

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from thor_ray.problems import FAMILIES
+from thor_ray.tiny.corpus import CORPUS_FAMILIES
 
 if TYPE_CHECKING:
     from thor_ray.tiny.pretrain import PretrainReport
@@ -76,7 +76,7 @@ def model_card(report: "PretrainReport") -> str:
         parameters=report.parameters,
         layers=config.layers,
         vocabulary=report.vocabulary,
-        families=len(FAMILIES),
+        families=len(CORPUS_FAMILIES),
         seed=config.seed,
         updates=config.updates,
         batch_size=config.batch_size,

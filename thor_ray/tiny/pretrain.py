@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-from thor_ray.problems import FAMILIES, LEVELS, generate
+from thor_ray.problems import LEVELS, generate
 from thor_ray.tiny.batches import Batch, batches
 from thor_ray.tiny.code_words import code_texts
-from thor_ray.tiny.corpus import documents
+from thor_ray.tiny.corpus import CORPUS_FAMILIES, documents
 from thor_ray.tiny.evaluate import BaseEvaluation, copied_right, evaluate_base, token_losses
 from thor_ray.tiny.model import build_model
 from thor_ray.tiny.model_card import model_card
@@ -146,7 +146,7 @@ def pretrain(
     started = time.perf_counter()
     tokens, loss = _train(model, tokenizer, config, on_progress or (lambda progress: _LOG.info("%s", progress)))
     seconds = time.perf_counter() - started
-    problems = generate(list(FAMILIES), LEVELS, config.evaluation_problems, config.seed, "heldout")
+    problems = generate(CORPUS_FAMILIES, LEVELS, config.evaluation_problems, config.seed, "heldout")
     report = PretrainReport(
         config=config,
         parameters=model.num_parameters(),

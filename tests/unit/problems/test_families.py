@@ -63,6 +63,9 @@ BY_DEFINITION: dict[str, Callable[..., int]] = {
 }
 """What each notation means, spelled out on the numbers that stand in it."""
 
+COMPUTATIONS = {"composite": 2, "chain": 3}
+"""Of families whose problems take more than one."""
+
 
 def evaluate_claim(claim: str) -> Fraction:
     """The value of a claim's left side, computed by definition from its text alone."""
@@ -113,7 +116,7 @@ def claims(problem: Problem) -> list[str]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_answers_and_claims_equal_an_independent_computation(family: str, level: int) -> None:
     for problem in generate([family], [level], 6, seed=level, split="train"):
-        assert len(claims(problem)) == (2 if family == "composite" else 1)
+        assert len(claims(problem)) == COMPUTATIONS.get(family, 1)
         for claim in claims(problem):
             assert Fraction(claim.rpartition(" = ")[2]) == evaluate_claim(claim), claim
         assert claims(problem)[-1].rpartition(" = ")[2] == problem.answer
@@ -131,7 +134,7 @@ def test_a_solution_restates_the_numbers_of_the_question_and_ends_with_the_box(f
         assert "```" not in problem.solution
 
 
-@pytest.mark.parametrize("family", ["gcd", "lcm", "binomial", "arithmetic", "linear_system", "composite"])
+@pytest.mark.parametrize("family", ["gcd", "lcm", "binomial", "arithmetic", "linear_system", "composite", "chain"])
 def test_equal_problems_have_equal_keys(family: str) -> None:
     rng = Random(0)
     for level in LEVELS:
@@ -154,6 +157,10 @@ def mirrored(family: str, operands: tuple[int, ...]) -> tuple[int, ...]:
             return *equations[3:], *equations[:3], unknown
         case "composite", (inner, outer, *rest):
             return inner, outer, *mirrored(("gcd", "lcm", "binomial")[inner], tuple(rest))
+        case "chain", (first, second, third, *rest):
+            symmetric = {0: "gcd", 1: "lcm", 2: "binomial"}
+            mirror = mirrored(symmetric[first], tuple(rest)) if first in symmetric else rest
+            return first, second, third, *mirror
     raise AssertionError(family)
 
 

@@ -9,8 +9,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import thor_ray.tiny
-from thor_ray.problems import FAMILIES, LEVELS, generate
+from thor_ray.problems import LEVELS, generate
 from thor_ray.tiny import base_model_path
+from thor_ray.tiny.corpus import CORPUS_FAMILIES
 from thor_ray.tiny.evaluate import evaluate_base
 from thor_ray.tiny.pretrain import train_pretraining_tokenizer
 
@@ -24,7 +25,7 @@ def test_it_copies_numbers_and_names_the_computation_but_seldom_knows_the_result
     model = AutoModelForCausalLM.from_pretrained(base_model_path())
     tokenizer = AutoTokenizer.from_pretrained(base_model_path())
     fresh_seed = 987
-    evaluation = evaluate_base(model, tokenizer, generate(list(FAMILIES), LEVELS, 60, fresh_seed, "heldout"))
+    evaluation = evaluate_base(model, tokenizer, generate(list(CORPUS_FAMILIES), LEVELS, 60, fresh_seed, "heldout"))
     assert evaluation.copy_accuracy >= 0.99
     assert evaluation.claims >= 0.9
     assert 0 < evaluation.pass_at_1 <= 0.25

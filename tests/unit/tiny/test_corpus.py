@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thor_ray.problems import FAMILIES, LEVELS, Problem, generate
+from thor_ray.problems import LEVELS, Problem, generate
 from thor_ray.tiny.batches import batches, collate, encode_documents
-from thor_ray.tiny.corpus import Document, documents, solution_document
+from thor_ray.tiny.corpus import CORPUS_FAMILIES, Document, documents, solution_document
 from thor_ray.tiny.pretrain import train_pretraining_tokenizer
 
 SEEDS = st.integers(0, 2**32)
@@ -37,7 +37,7 @@ def test_no_document_shows_a_program_or_a_fence(seed: int) -> None:
 
 
 def test_no_heldout_question_is_read() -> None:
-    heldout = {problem.question for problem in generate(list(FAMILIES), LEVELS, 600, 0, "heldout")}
+    heldout = {problem.question for problem in generate(list(CORPUS_FAMILIES), LEVELS, 600, 0, "heldout")}
     assert not [document for document in islice(documents(0), 4096) if document.given.split("\n")[0] in heldout]
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from thor_ray.problems import FAMILIES, LEVELS, generate
+from thor_ray.problems import LEVELS, generate
+from thor_ray.tiny.corpus import CORPUS_FAMILIES
 from thor_ray.tiny.evaluate import boxed_answer, claims_are_right, evaluate_base, write_solutions
 from thor_ray.tiny.pretrain import PretrainConfig, PretrainReport, Progress, learning_rate_factor, pretrain
 
@@ -67,7 +68,7 @@ def test_the_directory_loads_with_transformers_and_says_what_it_is(trained) -> N
     card = (output / "README.md").read_text()
     assert f"{report.evaluation.loss:.4f}" in card
     assert "--seed 5 --updates 12 --batch-size 8" in card
-    problems = generate(list(FAMILIES), LEVELS, 15, CONFIG.seed, "heldout")
+    problems = generate(list(CORPUS_FAMILIES), LEVELS, 15, CONFIG.seed, "heldout")
     assert evaluate_base(model, tokenizer, problems) == report.evaluation
 
 

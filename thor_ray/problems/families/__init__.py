@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from thor_ray.problems.families.algebra import ARITHMETIC, LINEAR_SYSTEM, RECURRENCE
 from thor_ray.problems.families.base import FRAMES, LEVELS, Family, phrasings
+from thor_ray.problems.families.chain import CHAIN
 from thor_ray.problems.families.composite import COMPOSITE
 from thor_ray.problems.families.divisibility import (
     DIVISOR_COUNT,
@@ -41,6 +42,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             LINEAR_SYSTEM,
             ARITHMETIC,
             COMPOSITE,
+            CHAIN,
         )
     }
 )
