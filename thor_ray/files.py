@@ -91,6 +91,12 @@ def remove_abandoned(directory: Path) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def drop_torn_line(path: Path) -> None:
+    """Cuts off the line that a killed writer, or a full disk, left unfinished; nothing where there is no such file."""
+    if path.is_file() and (data := path.read_bytes()) and not data.endswith(b"\n"):
+        os.truncate(path, data.rfind(b"\n") + 1)
+
+
 def _synchronise(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -83,6 +83,7 @@ EXECUTIONS: Final = ("ok", "no_output", "exception", "timeout")
 TRAJECTORY_REJECTS: Final = ("no_reward", "failed_code", "short_response", "box_not_in_tail", "repetition", "void_turn")
 GROUP_REJECTS: Final = ("too_few_survivors", "zero_variance")
 STREAM_DROPS: Final = ("stale", "lost")
+PASS_SIZES: Final = ("2", "4", "8", "16")
 LAGS: Final = ("lag_0", "lag_1", "lag_2", "lag_3", "older")
 _BY_LAG: Final = ", by how many versions the sequence's oldest token lies behind."
 
@@ -167,6 +168,9 @@ _PUBLICATION: Final = (
 _EVALUATION: Final = (
     Metric("pass_at_1", Unit.SHARE, "Of judged samples, the correct ones."),
     Metric("pass_at_1_interval", Unit.SHARE, "Its 95 % limits, clustered by problem.", shape=Shape.INTERVAL),
+    Metric(
+        "pass_at/<k>", Unit.SHARE, "Chance that one of k samples of a problem is right, mean over problems.", PASS_SIZES
+    ),
     Metric("code_ratio", Unit.SHARE, "Of judged samples, those that executed at least one block."),
     Metric("code_pass_rate", Unit.SHARE, "Of executed blocks, those that succeeded."),
     Metric("problems", Unit.COUNT, "Problems."),
@@ -201,6 +205,12 @@ _TIRGEN: Final = (
     Metric("claims_corrected", Unit.COUNT, "Of these, those that the program's output contradicts."),
     Metric("tokens_mean", Unit.TOKENS, "Mean length of a demonstration, prompt included."),
     Metric("tokens_max", Unit.TOKENS, "The longest."),
+    Metric("generated_tokens", Unit.TOKENS, "What the generator sampled for all candidates, kept or not."),
+    Metric("refiner_tokens", Unit.TOKENS, "What a refiner that is a language model sampled for them."),
+    Metric("sandbox_seconds", Unit.SECONDS, "Wall time of their programs."),
+    Metric("generated_tokens_per_demonstration", Unit.TOKENS, "The generator's over the demonstrations."),
+    Metric("refiner_tokens_per_demonstration", Unit.TOKENS, "The refiner's over the demonstrations."),
+    Metric("sandbox_seconds_per_demonstration", Unit.SECONDS, "The programs' over the demonstrations."),
 )
 
 

@@ -8,11 +8,10 @@ Reading gives back exactly what was written, down to the bits of the log-probs. 
 Unicode (lone surrogates) cannot be stored as such and comes back escaped, ``\\ud800``.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,6 +50,7 @@ class Stage(StrEnum):
     EVALUATE_BASE = "evaluate_base"
     EVALUATE_COLD_START = "evaluate_cold_start"
     EVALUATE_COLD_START_SELF_CORRECTION = "evaluate_cold_start_self_correction"
+    EVALUATE_DURING_COLD_START = "evaluate_during_cold_start"
     EVALUATE_DURING_RL = "evaluate_during_rl"
     EVALUATE_RL = "evaluate_rl"
     EVALUATE_RL_SELF_CORRECTION = "evaluate_rl_self_correction"
@@ -133,7 +133,34 @@ def write_groups(
         ValueError: a group or a trajectory stands there twice, or a group is empty and would be lost.
         DiskFullError: no room.
     """
-    records: list[Record] = []
+    write_records(path, _records_of(groups, stage, round_index, decode, gold_answers or {}, learned or {}))
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Writes rows to one file, whole or not at all; a row group of them is in memory at a time.
+
+    Raises:
+        ValueError: two rows are of the same trajectory.
+        DiskFullError: no room.
+    """
+    left, seen = iter(records), set[str]()
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
+        while part := list(islice(left, ROWS_PER_GROUP)):
+            for record in part:
+                if record.trajectory.id in seen:
+                    raise ValueError(f"trajectory {record.trajectory.id} is recorded 2 times in {path.name}")
+                seen.add(record.trajectory.id)
+            writer.write_table(table_of(part))
+
+
+def _records_of(
+    groups: Iterable[Group],
+    stage: Stage,
+    round_index: int,
+    decode: Decoder | None,
+    gold_answers: Mapping[str, str],
+    learned: Mapping[str, Learned],
+) -> Iterator[Record]:
     uids: set[str] = set()
     for group in groups:
         if group.uid in uids:
@@ -141,8 +168,8 @@ def write_groups(
         uids.add(group.uid)
         if not group.trajectories:
             raise ValueError(f"group {group.uid} has no trajectories, so no row could hold it")
-        records += [
-            Record(
+        for trajectory in group.trajectories:
+            yield Record(
                 trajectory=trajectory,
                 group_uid=group.uid,
                 group_kind=group.kind,
@@ -151,25 +178,9 @@ def write_groups(
                 round=round_index,
                 texts=segment_texts(trajectory, decode) if decode else (),
                 discarded_texts=discarded_texts(trajectory, decode) if decode else (),
-                gold_answer=(gold_answers or {}).get(trajectory.problem_id),
-                learned=(learned or {}).get(trajectory.id, Learned()),
+                gold_answer=gold_answers.get(trajectory.problem_id),
+                learned=learned.get(trajectory.id, Learned()),
             )
-            for trajectory in group.trajectories
-        ]
-    write_records(path, records)
-
-
-def write_records(path: Path, records: Sequence[Record]) -> None:
-    """Writes rows to one file, whole or not at all.
-
-    Raises:
-        ValueError: two rows are of the same trajectory.
-        DiskFullError: no room.
-    """
-    (repeated, times), *_ = Counter(record.trajectory.id for record in records).most_common(1) or [("", 0)]
-    if times > 1:
-        raise ValueError(f"trajectory {repeated} is recorded {times} times in {path.name}")
-    write_table(path, table_of(records))
 
 
 def table_of(records: Iterable[Record]) -> pa.Table:

@@ -25,6 +25,7 @@ from thor_ray.config import Recipe
 from thor_ray.errors import RunExistsError, UserError
 from thor_ray.files import (
     atomic_path,
+    drop_torn_line,
     naming_full_disks,
     remove_abandoned,
     require_free_space,
@@ -55,7 +56,7 @@ class RunLog(RunDirectory):
         for folder in (self.records, self.checkpoints, self.logs):
             folder.mkdir(exist_ok=True)
         remove_abandoned(path)
-        _drop_torn_line(self.metrics_file)
+        drop_torn_line(self.metrics_file)
         self._sinks: list[Sink] = []
         self._decoder: Decoder | None = None
         self._save(state)
@@ -297,12 +298,6 @@ def _differences(stored: Recipe, asked: Recipe) -> list[str]:
     old, new = flatten(stored.model_dump(mode="json")), flatten(asked.model_dump(mode="json"))
     keys = sorted(old.keys() | new.keys())
     return [f"{key} is {old.get(key)!r}, not {new.get(key)!r}" for key in keys if old.get(key) != new.get(key)]
-
-
-def _drop_torn_line(path: Path) -> None:
-    """Cuts off the line that a killed writer, or a full disk, left unfinished."""
-    if path.is_file() and (data := path.read_bytes()) and not data.endswith(b"\n"):
-        os.truncate(path, data.rfind(b"\n") + 1)
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,8 @@
 
 import json
 
+from datasets import load_dataset
+
 from tests.support.commands import thor
 
 ROWS = [
@@ -38,6 +40,12 @@ def test_solutions_are_rewritten_filtered_and_compared(tmp_path):
     assert kept["messages"][1]["content"].endswith("```output\n36\n```\nThe answer is \\boxed{36}.")
     (conversation,) = [json.loads(line) for line in (tmp_path / "out" / "sharegpt.jsonl").read_text().splitlines()]
     assert [turn["value"] for turn in conversation["conversations"]] == [turn["content"] for turn in kept["messages"]]
+    (row,) = load_dataset(str(tmp_path / "out" / "dataset"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert row["messages"] == kept["messages"]
+    assert [piece["kind"] for piece in row["segments"]] == ["thought", "action", "observation", "answer"]
+    card = (tmp_path / "out" / "dataset" / "README.md").read_text()
+    assert card.startswith("---\npretty_name: out\n")
+    assert "| source | worked_solution | 1 |" in card
     called = thor(tmp_path, "tirgen", "inspect", "out", "--rejected", "--rule", "uses_code")
     assert called.returncode == 0, called.stderr
     assert "problem b  rejected, uses_code: no program" in called.stdout

@@ -1,5 +1,6 @@
 """``thor tirgen``: build demonstrations with a policy, or from worked solutions that lie in a file."""
 
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +15,7 @@ from thor_ray.cli.verbs import DEFAULT_VERB, DefaultVerbGroup
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from thor_ray.demonstrations import Funnel
     from thor_ray.tirgen import Difference, RewriteReport
 
 EXAMPLE_HINT: Final = "rule, reason, how often, an example"
@@ -25,6 +27,13 @@ class RuleListName(StrEnum):
     OURS = "ours"
     PAPER = "paper"
     RELEASE = "release"
+
+
+class ExportForm(StrEnum):
+    """Lines that trainers take."""
+
+    MESSAGES = "messages"
+    SHAREGPT = "sharegpt"
 
 
 app = typer.Typer(cls=DefaultVerbGroup, help="Build demonstrations of tool use, and look at how they came about.")
@@ -89,6 +98,63 @@ def rewrite(
         console.print(f"written to {output}", highlight=False, soft_wrap=True)
 
 
+@app.command("filter")
+def refilter(
+    run: Annotated[Path, typer.Argument(help="A run of `thor tirgen`, finished or not.")],
+    filters: Annotated[RuleListName, typer.Option(help="Rules that decide what would be kept.")] = RuleListName.OURS,
+    compare: Annotated[
+        RuleListName | None, typer.Option(help="Print what this list makes of the same candidates, too.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest demonstration, prompt included; by default the recipe's context.")
+    ] = None,
+) -> None:
+    """Filter the candidates of a run once more: the funnel of another list, and how two lists differ. Changes nothing."""
+    from rich.console import Console
+
+    from thor_ray.demonstrations import RULE_LISTS, Circumstances, Sieve, build_rules
+    from thor_ray.run_directory import RunDirectory
+    from thor_ray.stages.difficulty import DIFFICULTY, DifficultyLog
+    from thor_ray.tirgen import filter_difference, inspection, ledger
+
+    directory = RunDirectory.find(run)
+    recipe, place = directory.recipe(), directory.path / inspection.FOLDER
+    candidates = ledger.Ledger(place / ledger.FOLDER)
+    demonstrations = [candidates.read(entry).demonstration for entry in candidates.entries()]
+    circumstances = Circumstances(
+        max_tokens or recipe.policy.max_context,
+        every_block=recipe.tirgen.flawed_first == 0,
+        seed=recipe.seed,
+        solved_share=DifficultyLog(place / DIFFICULTY).shares(),
+    )
+    first = build_rules(RULE_LISTS[filters], circumstances)
+    sieve = Sieve(first)
+    sieve.sift(demonstrations)
+    console = Console()
+    _print_funnel(sieve.funnel(), console)
+    if compare is not None:
+        second = build_rules(RULE_LISTS[compare], circumstances)
+        _print_difference(filter_difference(demonstrations, first, second), filters, compare, console)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A finished run of `thor tirgen`.")],
+    output: Annotated[Path, typer.Argument(help="The JSONL file; replaced where it exists.")],
+    form: Annotated[ExportForm, typer.Option("--format", help="What a line looks like.")] = ExportForm.MESSAGES,
+) -> None:
+    """Write what was kept as JSONL for other trainers: `messages`, or `conversations` as ShareGPT has them."""
+    from rich.console import Console
+
+    from thor_ray.run_directory import RunDirectory
+    from thor_ray.tirgen import dataset, inspection
+    from thor_ray.tirgen.export import sharegpt_row
+
+    place = RunDirectory.find(run).path / inspection.FOLDER / dataset.FOLDER
+    lines = dataset.export_jsonl(place, output, sharegpt_row if form is ExportForm.SHAREGPT else dict)
+    Console().print(f"{lines} demonstrations written to {output}", highlight=False, soft_wrap=True)
+
+
 @app.command()
 def inspect(
     run: Annotated[Path, typer.Argument(help="A run of `thor tirgen`, or what `rewrite --output` has written.")],
@@ -130,21 +196,28 @@ def _run_path(run: Path) -> Path:
 
 
 def _print_report(report: "RewriteReport", console: "Console") -> None:
+    from thor_ray.tirgen import claim_table, verdict_table
+
+    _print_table(("worked solutions", "", ""), verdict_table(report), console)
+    _print_table(("computation", "programs", "ran", "agree", "rounded", "differ"), claim_table(report), console)
+    _print_funnel(report.funnel, console)
+
+
+def _print_funnel(funnel: "Funnel", console: "Console") -> None:
+    from thor_ray.tirgen import funnel_table
+
+    _print_table(("filter", "entered", "rejected", "reasons"), funnel_table(funnel), console)
+
+
+def _print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], console: "Console") -> None:
     from rich.table import Table
 
-    from thor_ray.tirgen import claim_table, funnel_table, verdict_table
-
-    for headings, rows in (
-        (("worked solutions", "", ""), verdict_table(report)),
-        (("computation", "programs", "ran", "agree", "rounded", "differ"), claim_table(report)),
-        (("filter", "entered", "rejected", "reasons"), funnel_table(report.funnel)),
-    ):
-        table = Table()
-        for index, heading in enumerate(headings):
-            table.add_column(heading, justify="left" if index == 0 or heading == "reasons" else "right")
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
+    table = Table()
+    for index, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if index == 0 or heading == "reasons" else "right")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
 
 
 def _print_difference(difference: "Difference", first: str, second: str, console: "Console") -> None:

@@ -117,4 +117,12 @@ class ColdStartConfig(Section):
     epochs: int = Field(1, ge=1)
     batch_size: int = Field(256, ge=1, description="Sequences per update, over all ranks.")
     mask_observations: bool = Field(True, description="Observations are conditioning only (spec C [N]).")
+    evaluate_every: int = Field(
+        0, ge=0, description="Updates between evaluations on held-out problems (pass@k); 0 is never."
+    )
+    checkpoint_every: int = Field(
+        0,
+        ge=0,
+        description="Updates between checkpoints; 0 takes them at the end of epochs, as learner.checkpoint_every says.",
+    )
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=2e-6)

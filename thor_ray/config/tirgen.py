@@ -25,8 +25,11 @@ class TirgenConfig(Section):
         None,
         gt=0,
         le=1,
-        description="Drop problems which the generator solves without tools in at least this share of its attempts "
-        "(spec B.7, stage 3); null keeps them.",
+        description="Drop problems which the generator solves without tools in at least this share of samples, before "
+        "anything else is made of them (spec B.7, stage 3); null keeps them.",
+    )
+    difficulty_samples: int = Field(
+        4, ge=1, description="Samples per problem that drop_if_solved goes by, apart from the attempts."
     )
     keep_by_calls: dict[int, float] = Field(
         {},
@@ -65,8 +68,11 @@ class TirgenConfig(Section):
                 )
         if self.attempts == 0 and not self.worked_solutions:
             raise ValueError("tirgen.attempts: 0 without worked_solutions leaves nothing to build demonstrations from")
-        if self.attempts == 0 and self.drop_if_solved is not None:
-            raise ValueError("tirgen.drop_if_solved does nothing without attempts that could solve a problem")
+        if (
+            self.drop_if_solved is None
+            and self.difficulty_samples != type(self).model_fields["difficulty_samples"].default
+        ):
+            raise ValueError("tirgen.difficulty_samples does nothing without drop_if_solved")
         if self.flawed_again > 0 and self.flawed_first == 0:
             raise ValueError("tirgen.flawed_again does nothing without flawed_first")
         return self

@@ -2,7 +2,7 @@
 
 from thor_ray.demonstrations.demonstration import Block, CheckedClaim, Demonstration, RefinedStep, Source
 from thor_ray.demonstrations.filters import set_rules
-from thor_ray.demonstrations.funnel import Funnel, Rule, RuleOutcome, Sieve
+from thor_ray.demonstrations.funnel import Countable, Funnel, Rejection, Rule, RuleOutcome, Sieve, objection
 from thor_ray.demonstrations.rule_list import OURS, RULE_LISTS, Circumstances, build_rules
 from thor_ray.demonstrations.writer import DemonstrationWriter
 
@@ -12,14 +12,17 @@ __all__ = [
     "Block",
     "CheckedClaim",
     "Circumstances",
+    "Countable",
     "Demonstration",
     "DemonstrationWriter",
     "Funnel",
     "RefinedStep",
+    "Rejection",
     "Rule",
     "RuleOutcome",
     "Sieve",
     "Source",
     "build_rules",
+    "objection",
     "set_rules",
 ]

@@ -11,7 +11,7 @@ from random import Random
 
 from thor_ray.demonstrations.code_quality import is_substantial
 from thor_ray.demonstrations.demonstration import Demonstration
-from thor_ray.demonstrations.funnel import Rule, each_alone
+from thor_ray.demonstrations.funnel import Countable, Rule, each_alone
 from thor_ray.grading import GradeStatus, has_degenerate_repetition
 from thor_ray.refine.agreement import Agreement, agreement
 from thor_ray.refine.formulas import has_latex
@@ -21,17 +21,17 @@ REPEATED_CHARACTERS = 20
 REPETITIONS = 20
 
 
-def boxed() -> Rule:
+def boxed() -> Rule[Demonstration]:
     """The answer stands in a box."""
     return each_alone("boxed", lambda each: "no box" if each.trajectory.answer is None else None)
 
 
-def no_stray_fence() -> Rule:
+def no_stray_fence() -> Rule[Demonstration]:
     """No fence in the prose, where it would open an action or an observation."""
     return each_alone("no_stray_fence", lambda each: "a fence outside actions" if "```" in each.prose else None)
 
 
-def paired_dollars(prices: bool = True) -> Rule:
+def paired_dollars(prices: bool = True) -> Rule[Demonstration]:
     """Dollar signs that delimit formulas come in pairs.
 
     Args:
@@ -48,7 +48,7 @@ def paired_dollars(prices: bool = True) -> Rule:
     return each_alone("paired_dollars", reject, prices=prices)
 
 
-def no_repetition(window: int = REPEATED_CHARACTERS, limit: int = REPETITIONS) -> Rule:
+def no_repetition(window: int = REPEATED_CHARACTERS, limit: int = REPETITIONS) -> Rule[Demonstration]:
     """No piece of ``window`` characters occurs more than ``limit`` times in the prose (the release's rule 9)."""
 
     def reject(demonstration: Demonstration) -> str | None:
@@ -57,7 +57,7 @@ def no_repetition(window: int = REPEATED_CHARACTERS, limit: int = REPETITIONS) -
     return each_alone("no_repetition", reject, window=window, limit=limit)
 
 
-def fits(max_tokens: int) -> Rule:
+def fits(max_tokens: int) -> Rule[Demonstration]:
     """Prompt and response fit the context."""
 
     def reject(demonstration: Demonstration) -> str | None:
@@ -66,12 +66,12 @@ def fits(max_tokens: int) -> Rule:
     return each_alone("fits", reject, max_tokens=max_tokens)
 
 
-def uses_code() -> Rule:
+def uses_code() -> Rule[Demonstration]:
     """At least one program ran."""
     return each_alone("uses_code", lambda each: None if each.trajectory.steps else "no program")
 
 
-def code_passes(every_block: bool) -> Rule:
+def code_passes(every_block: bool) -> Rule[Demonstration]:
     """Every claim was settled by a program that succeeded.
 
     Args:
@@ -89,7 +89,7 @@ def code_passes(every_block: bool) -> Rule:
     return each_alone("code_passes", reject, every_block=every_block)
 
 
-def substantial_code() -> Rule:
+def substantial_code() -> Rule[Demonstration]:
     """Some program holds a library call or control flow (the paper's rule)."""
 
     def reject(demonstration: Demonstration) -> str | None:
@@ -99,7 +99,7 @@ def substantial_code() -> Rule:
     return each_alone("substantial_code", reject)
 
 
-def answer_observed() -> Rule:
+def answer_observed() -> Rule[Demonstration]:
     """The boxed answer is what some program printed, so that the policy learns to read it off."""
 
     def reject(demonstration: Demonstration) -> str | None:
@@ -110,7 +110,7 @@ def answer_observed() -> Rule:
     return each_alone("answer_observed", reject)
 
 
-def answer_correct() -> Rule:
+def answer_correct() -> Rule[Demonstration]:
     """The grader finds the answer correct; a grader that fails rejects too, under its own name."""
 
     def reject(demonstration: Demonstration) -> str | None:
@@ -120,16 +120,22 @@ def answer_correct() -> Rule:
     return each_alone("answer_correct", reject)
 
 
-def hard_enough(solved_share: Mapping[str, float], threshold: float) -> Rule:
-    """The generator solves the problem without tools in less than ``threshold`` of its attempts (paper, stage 3)."""
+def hard_enough(solved_share: Mapping[str, float], threshold: float) -> Rule[Countable]:
+    """The generator solves the problem without tools in less than ``threshold`` of its samples (paper, stage 3).
 
-    def reject(demonstration: Demonstration) -> str | None:
-        return "solved without tools" if solved_share.get(demonstration.problem_id, 0.0) >= threshold else None
+    Args:
+        solved_share: Share of samples that are right, by problem id.
+        threshold: From which share on a problem is too easy.
+    """
 
-    return each_alone("hard_enough", reject, threshold=threshold)
+    def judge(demonstrations: Sequence[Countable]) -> list[str | None]:
+        shares = (solved_share.get(each.problem_id, 0.0) for each in demonstrations)
+        return ["solved without tools" if share >= threshold else None for share in shares]
+
+    return Rule("hard_enough", judge, {"threshold": threshold})
 
 
-def not_in_tests(overlaps: Mapping[str, str]) -> Rule:
+def not_in_tests(overlaps: Mapping[str, str]) -> Rule[Demonstration]:
     """The problem is in no test set.
 
     Args:
@@ -143,20 +149,20 @@ def not_in_tests(overlaps: Mapping[str, str]) -> Rule:
     return each_alone("not_in_tests", reject, problems=len(overlaps))
 
 
-def one_per_problem(seed: int) -> Rule:
+def one_per_problem(seed: int) -> Rule[Countable]:
     """One demonstration a problem, drawn at random; in the release this rule never takes effect."""
 
-    def judge(demonstrations: Sequence[Demonstration]) -> list[str | None]:
+    def judge(demonstrations: Sequence[Countable]) -> list[str | None]:
         by_problem = defaultdict(list)
         for demonstration in demonstrations:
-            by_problem[demonstration.problem_id].append(demonstration.trajectory.id)
+            by_problem[demonstration.problem_id].append(demonstration.id)
         drawn = {Random(f"{seed}:{problem}").choice(sorted(ids)) for problem, ids in by_problem.items()}
-        return [None if each.trajectory.id in drawn else "another one was drawn" for each in demonstrations]
+        return [None if each.id in drawn else "another one was drawn" for each in demonstrations]
 
     return Rule("one_per_problem", judge, {"seed": seed})
 
 
-def balanced_calls(keep: Mapping[int, float], seed: int) -> Rule:
+def balanced_calls(keep: Mapping[int, float], seed: int) -> Rule[Countable]:
     """Of demonstrations with so many programs, only this share is kept, drawn at random (paper, stage 3).
 
     Args:
@@ -164,23 +170,18 @@ def balanced_calls(keep: Mapping[int, float], seed: int) -> Rule:
         seed: Of the draw.
     """
 
-    def judge(demonstrations: Sequence[Demonstration]) -> list[str | None]:
-        sizes = Counter(each.trajectory.calls for each in demonstrations)
+    def judge(demonstrations: Sequence[Countable]) -> list[str | None]:
+        sizes = Counter(each.calls for each in demonstrations)
         dropped: set[str] = set()
         for calls, share in keep.items():
-            ids = sorted(each.trajectory.id for each in demonstrations if each.trajectory.calls == calls)
+            ids = sorted(each.id for each in demonstrations if each.calls == calls)
             dropped.update(Random(f"{seed}:{calls}").sample(ids, sizes[calls] - ceil(share * sizes[calls])))
-        return [
-            f"{each.trajectory.calls} programs" if each.trajectory.id in dropped else None for each in demonstrations
-        ]
+        return [f"{each.calls} programs" if each.id in dropped else None for each in demonstrations]
 
     return Rule("balanced_calls", judge, {"keep": {str(calls): share for calls, share in keep.items()}, "seed": seed})
 
 
-def set_rules(
-    seed: int, keep_by_calls: Mapping[int, float], solved_share: Mapping[str, float], hardness: float | None
-) -> list[Rule]:
+def set_rules(seed: int, keep_by_calls: Mapping[int, float]) -> list[Rule[Countable]]:
     """The rules about the whole set, in order."""
-    difficulty = [] if hardness is None else [hard_enough(solved_share, hardness)]
     balance = [balanced_calls(keep_by_calls, seed)] if keep_by_calls else []
-    return [*difficulty, one_per_problem(seed), *balance]
+    return [one_per_problem(seed), *balance]

@@ -19,7 +19,7 @@ SHORT_SHARE: Final = 0.4
 _THINKING: Final = re.compile(r"<think>(.*?)</think>", re.DOTALL)
 
 
-def long_enough(tokens: int = SHORTEST_TOKENS) -> Rule:
+def long_enough(tokens: int = SHORTEST_TOKENS) -> Rule[Demonstration]:
     """Prompt and response have ``tokens`` tokens at least."""
 
     def reject(demonstration: Demonstration) -> str | None:
@@ -28,12 +28,12 @@ def long_enough(tokens: int = SHORTEST_TOKENS) -> Rule:
     return each_alone("long_enough", reject, tokens=tokens)
 
 
-def mentions_box() -> Rule:
+def mentions_box() -> Rule[Demonstration]:
     """The word ``boxed`` occurs; the release's test for an empty box never takes effect."""
     return each_alone("mentions_box", lambda each: None if "boxed" in each.response else "no box")
 
 
-def no_failed_block() -> Rule:
+def no_failed_block() -> Rule[Demonstration]:
     """No program failed; a response without any passes, its share of passes being 1 by definition there."""
 
     def reject(demonstration: Demonstration) -> str | None:
@@ -43,7 +43,7 @@ def no_failed_block() -> Rule:
     return each_alone("no_failed_block", reject)
 
 
-def no_traditional_chinese() -> Rule:
+def no_traditional_chinese() -> Rule[Demonstration]:
     """No Chinese character that only traditional writing has.
 
     The release asks a conversion table. Here a character counts that the traditional character set Big5 has and the simplified
@@ -56,7 +56,7 @@ def no_traditional_chinese() -> Rule:
     return each_alone("no_traditional_chinese", reject)
 
 
-def thinks_with_code() -> Rule:
+def thinks_with_code() -> Rule[Demonstration]:
     """There is a closed thinking part, with a program in it."""
 
     def reject(demonstration: Demonstration) -> str | None:
@@ -68,7 +68,7 @@ def thinks_with_code() -> Rule:
     return each_alone("thinks_with_code", reject)
 
 
-def few_short_blocks(lines: int = FEW_LINES, share: float = SHORT_SHARE) -> Rule:
+def few_short_blocks(lines: int = FEW_LINES, share: float = SHORT_SHARE) -> Rule[Demonstration]:
     """At most ``ceil(share * programs)`` programs have ``lines`` lines or fewer, blank ones and comments aside.
 
     One program alone is never rejected, however short: the rounding up sees to that in the release as well.
@@ -82,7 +82,7 @@ def few_short_blocks(lines: int = FEW_LINES, share: float = SHORT_SHARE) -> Rule
     return each_alone("few_short_blocks", reject, lines=lines, share=share)
 
 
-def answers_after_thinking() -> Rule:
+def answers_after_thinking() -> Rule[Demonstration]:
     """Something follows the thinking part, and the response has come to its end."""
 
     def reject(demonstration: Demonstration) -> str | None:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from thor_ray.demonstrations import filters, release_rules
+from thor_ray.demonstrations.demonstration import Demonstration
 from thor_ray.demonstrations.funnel import Rule
 
 RuleSpec = Mapping[str, Any]
@@ -32,7 +33,7 @@ class Circumstances:
     overlaps: Mapping[str, str] = field(default_factory=dict)
 
 
-_PLAIN: Final[Mapping[str, Callable[..., Rule]]] = {
+_PLAIN: Final[Mapping[str, Callable[..., Rule[Demonstration]]]] = {
     "no_stray_fence": filters.no_stray_fence,
     "paired_dollars": filters.paired_dollars,
     "boxed": filters.boxed,
@@ -51,32 +52,34 @@ _PLAIN: Final[Mapping[str, Callable[..., Rule]]] = {
 }
 
 
-def _fits(circumstances: Circumstances, tokens: int | None = None) -> Rule:
+def _fits(circumstances: Circumstances, tokens: int | None = None) -> Rule[Demonstration]:
     return filters.fits(circumstances.max_tokens if tokens is None else tokens)
 
 
-def _code_passes(circumstances: Circumstances, every_block: bool | None = None) -> Rule:
+def _code_passes(circumstances: Circumstances, every_block: bool | None = None) -> Rule[Demonstration]:
     return filters.code_passes(circumstances.every_block if every_block is None else every_block)
 
 
-def _hard_enough(circumstances: Circumstances, threshold: float = 1.0) -> Rule:
+def _hard_enough(circumstances: Circumstances, threshold: float = 1.0) -> Rule[Demonstration]:
     return filters.hard_enough(circumstances.solved_share, threshold)
 
 
-def _not_in_tests(circumstances: Circumstances) -> Rule:
+def _not_in_tests(circumstances: Circumstances) -> Rule[Demonstration]:
     return filters.not_in_tests(circumstances.overlaps)
 
 
-def _one_per_problem(circumstances: Circumstances, seed: int | None = None) -> Rule:
+def _one_per_problem(circumstances: Circumstances, seed: int | None = None) -> Rule[Demonstration]:
     return filters.one_per_problem(circumstances.seed if seed is None else seed)
 
 
-def _balanced_calls(circumstances: Circumstances, keep: Mapping[Any, float], seed: int | None = None) -> Rule:
+def _balanced_calls(
+    circumstances: Circumstances, keep: Mapping[Any, float], seed: int | None = None
+) -> Rule[Demonstration]:
     ratios = {int(calls): float(share) for calls, share in keep.items()}
     return filters.balanced_calls(ratios, circumstances.seed if seed is None else seed)
 
 
-_CIRCUMSTANTIAL: Final[Mapping[str, Callable[..., Rule]]] = {
+_CIRCUMSTANTIAL: Final[Mapping[str, Callable[..., Rule[Demonstration]]]] = {
     "fits": _fits,
     "code_passes": _code_passes,
     "not_in_tests": _not_in_tests,
@@ -135,7 +138,7 @@ RULE_LISTS: Final[Mapping[str, tuple[RuleSpec, ...]]] = MappingProxyType(
 )
 
 
-def build_rules(specs: Sequence[RuleSpec], circumstances: Circumstances) -> list[Rule]:
+def build_rules(specs: Sequence[RuleSpec], circumstances: Circumstances) -> list[Rule[Demonstration]]:
     """The rules of a list, in its order.
 
     Raises:
@@ -144,7 +147,7 @@ def build_rules(specs: Sequence[RuleSpec], circumstances: Circumstances) -> list
     return [_build(spec, circumstances) for spec in specs]
 
 
-def _build(spec: RuleSpec, circumstances: Circumstances) -> Rule:
+def _build(spec: RuleSpec, circumstances: Circumstances) -> Rule[Demonstration]:
     parameters = {name: value for name, value in spec.items() if name != "rule"}
     name = spec.get("rule")
     builder = _PLAIN.get(str(name)) or _CIRCUMSTANTIAL.get(str(name))

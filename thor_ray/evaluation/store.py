@@ -24,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 from thor_ray.errors import RecordFormatError, UserError
 from thor_ray.evaluation.figures import About
 from thor_ray.evaluation.samples import SCHEMA_VERSION, EvaluationSample, SampleKey, latest_samples
-from thor_ray.files import naming_full_disks, write_text_atomically
+from thor_ray.files import drop_torn_line, naming_full_disks, write_text_atomically
 
 FOLDER: Final = "evaluation"
 """Of an evaluation inside a run directory."""
@@ -111,7 +111,7 @@ class SampleLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        _drop_torn_line(path)
+        drop_torn_line(path)
         earlier = read_samples(path) if path.exists() else []
         self.done: set[SampleKey] = {sample.key for sample in earlier}
         """Samples that have a row already."""
@@ -179,9 +179,3 @@ def _row(path: Path, number: int, line: bytes) -> EvaluationSample:
         f"{path}, line {number}: no evaluation row of schema {SCHEMA_VERSION}: {fault}",
         "read it with the version that wrote it",
     )
-
-
-def _drop_torn_line(path: Path) -> None:
-    """Cuts off the line that a killed writer, or a full disk, left unfinished."""
-    if path.is_file() and (data := path.read_bytes()) and not data.endswith(b"\n"):
-        os.truncate(path, data.rfind(b"\n") + 1)

@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from random import Random
 from typing import Any
 
 from learners.sequences import TrainingSequence, from_demonstration
-from thor_ray.config import Recipe
+from thor_ray.config import ColdStartConfig, Recipe
+from thor_ray.problems import Problem
 from thor_ray.records import Stage
 from thor_ray.runlog import RunLog
+from thor_ray.stages.evaluate import evaluate
 from thor_ray.stages.resumption import StageCheckpoints
 from thor_ray.stages.workers import Workers
 from thor_ray.trajectory import Trajectory
@@ -19,11 +22,16 @@ OnUpdate = Callable[[int, Mapping[str, Any], int], None]
 
 
 def cold_start(
-    workers: Workers, demonstrations: Sequence[Trajectory], recipe: Recipe, log: RunLog, on_update: OnUpdate
+    workers: Workers,
+    demonstrations: Sequence[Trajectory],
+    recipe: Recipe,
+    log: RunLog,
+    on_update: OnUpdate,
+    heldout: Sequence[Problem] = (),
 ) -> None:
     """Fine-tunes the policy on the demonstrations and brings the weights to the engines.
 
-    Goes on after the last epoch that a checkpoint holds.
+    Goes on after the last update that a checkpoint holds.
 
     Args:
         workers: Rollout actors and learners.
@@ -31,6 +39,7 @@ def cold_start(
         recipe: Section ``cold_start`` decides.
         log: Gets the metrics of each update.
         on_update: Called after each update.
+        heldout: Problems to evaluate on now and then, if ``cold_start.evaluate_every`` says so.
 
     Raises:
         CheckpointError: the stage was begun before, and cannot be gone on with.
@@ -52,11 +61,49 @@ def cold_start(
         metrics = learners.sft(batch)
         log.record_metrics(Stage.COLD_START, index, metrics)
         on_update(index + 1, metrics, total)
-        finished, within = divmod(index + 1, batches_per_epoch)
-        if within == 0 and finished < config.epochs:
-            checkpoints.take(learners, index + 1, finished)
-    published = learners.publish(workers.fleet.actors)
-    log.record_publication(Stage.COLD_START, total, published.version, True, published.max_logprob_gap)
+        pause = pause_after(index + 1, batches_per_epoch, config)
+        if pause.evaluates:
+            _publish(workers, log, index)
+            evaluate(workers, heldout, recipe, log, Stage.EVALUATE_DURING_COLD_START, round_index=index)
+        if pause.checkpoint_due is not None:
+            checkpoints.take(learners, index + 1, pause.checkpoint_due)
+    _publish(workers, log, total)
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """What is done between two updates.
+
+    Attributes:
+        evaluates: Held-out problems are sampled.
+        checkpoint_due: In the unit of ``learner.checkpoint_every``, which has the last word; ``None`` is no checkpoint.
+    """
+
+    evaluates: bool
+    checkpoint_due: int | None
+
+
+def pause_after(done: int, updates_per_epoch: int, config: ColdStartConfig) -> Pause:
+    """What is done after so many updates; nothing after the last one, when the stage is over anyway.
+
+    Args:
+        done: Updates.
+        updates_per_epoch: Of all ``config.epochs``.
+        config: How often it asks for what.
+    """
+    if done == config.epochs * updates_per_epoch:
+        return Pause(evaluates=False, checkpoint_due=None)
+    evaluates = config.evaluate_every > 0 and done % config.evaluate_every == 0
+    if config.checkpoint_every:
+        # 0 is a multiple of whatever learner.checkpoint_every says, unless it says that there are none.
+        return Pause(evaluates, 0 if done % config.checkpoint_every == 0 else None)
+    epochs_done, within = divmod(done, updates_per_epoch)
+    return Pause(evaluates, epochs_done if within == 0 else None)
+
+
+def _publish(workers: Workers, log: RunLog, index: int) -> None:
+    published = workers.learners.publish(workers.fleet.actors)
+    log.record_publication(Stage.COLD_START, index, published.version, True, published.max_logprob_gap)
 
 
 def epochs(

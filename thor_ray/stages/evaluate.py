@@ -4,9 +4,11 @@
 policy on any number of benchmarks, sample by sample, and can be stopped and gone on with at any one of them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from statistics import fmean
+from typing import Any, Final
 
 from actors.fleet import Call, Completed
 from actors.generation import derive_seed
@@ -14,11 +16,12 @@ from actors.placement import RayCluster
 from actors.sampler import RolloutSettings
 from actors.scorers import Scored
 from thor_ray.config import Recipe, RepairStrategy
+from thor_ray.evaluation.estimators import pass_at_k
 from thor_ray.evaluation.recording import EvaluationRecorder, group_of, recording, trajectory_of
 from thor_ray.evaluation.samples import EvaluationSample, SampleKey, sample_of_trajectory, strategy_name
 from thor_ray.evaluation.sources import family_of
 from thor_ray.evaluation.store import FOLDER, EvaluationDirectory
-from thor_ray.metrics import evaluation_statistics
+from thor_ray.metrics import CORRECT, evaluation_statistics, is_judged
 from thor_ray.problems import Problem
 from thor_ray.progress import Progress
 from thor_ray.records import Record, Stage
@@ -28,7 +31,10 @@ from thor_ray.stages.evaluation_plan import EvaluationPlan
 from thor_ray.stages.fleet_watch import fleet_watched
 from thor_ray.stages.ray_metrics import attach_ray_metrics
 from thor_ray.stages.workers import Workers, note_isolation, started_workers
-from thor_ray.trajectory import Group, GroupKind
+from thor_ray.trajectory import Group, GroupKind, Trajectory
+
+PASS_SIZES: Final = (2, 4, 8, 16)
+"""k of the pass@k that is recorded, beside pass@1."""
 
 
 def evaluate(
@@ -60,9 +66,25 @@ def evaluate(
         seed=derive_seed(recipe.seed, "evaluation"),
     )
     log.record_groups(groups, stage, round_index, gold_answers={problem.id: problem.answer for problem in problems})
-    figures = evaluation_statistics([trajectory for group in groups for trajectory in group.trajectories]).to_json()
+    trajectories = [trajectory for group in groups for trajectory in group.trajectories]
+    figures = evaluation_statistics(trajectories).to_json() | pass_at(trajectories)
     log.record_metrics(stage, round_index, figures)
     return figures
+
+
+def pass_at(trajectories: Iterable[Trajectory]) -> dict[str, float]:
+    """Chance that one of k samples is right, by ``pass_at/<k>``, for all of ``PASS_SIZES`` that every problem has samples for.
+
+    Trajectories that we failed are left out.
+    """
+    judged = [trajectory for trajectory in trajectories if is_judged(trajectory)]
+    samples = Counter(trajectory.problem_id for trajectory in judged)
+    correct = Counter(trajectory.problem_id for trajectory in judged if trajectory.grade_status == CORRECT)
+    return {
+        f"pass_at/{k}": fmean(pass_at_k(count, correct[problem], k) for problem, count in samples.items())
+        for k in PASS_SIZES
+        if k <= min(samples.values(), default=0)
+    }
 
 
 def stream_evaluation(plan: EvaluationPlan, log: RunLog, progress: Progress) -> EvaluationDirectory:

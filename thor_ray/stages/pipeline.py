@@ -84,7 +84,7 @@ class Pipeline:
         given = self.recipe.cold_start.demonstrations
         demonstrations = read_trajectories([given] if given else self.log.record_files(Stage.TIRGEN))
         with self.progress.stage("cold start", shown=("loss", "tokens_per_second")) as bar:
-            cold_start(self.workers, demonstrations, self.recipe, self.log, bar.reach)
+            cold_start(self.workers, demonstrations, self.recipe, self.log, bar.reach, self.problems.heldout)
         return self._export(Stage.COLD_START)
 
     def _hierarchical_rl(self) -> Mapping[str, Any]:

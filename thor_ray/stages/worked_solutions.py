@@ -9,6 +9,7 @@ from typing import Final
 
 from actors.codec import TokenizerCodec
 from actors.execution import make_sandbox
+from thor_ray import __version__
 from thor_ray.config import Recipe
 from thor_ray.demonstrations import OURS, Circumstances, Demonstration, Sieve, Source, build_rules
 from thor_ray.demonstrations.rule_list import RuleSpec
@@ -19,7 +20,7 @@ from thor_ray.problems import Problem
 from thor_ray.problems.decontamination import OverlapRule, index_test_sets
 from thor_ray.refine import SymbolicRefiner
 from thor_ray.stages.rewriting import Rewriter
-from thor_ray.tirgen import Difference, RewriteReport
+from thor_ray.tirgen import Difference, RewriteReport, dataset
 from thor_ray.tirgen.export import message_row, sharegpt_row, step_rows
 from thor_ray.tirgen.inspection import STEPS
 
@@ -145,7 +146,7 @@ def write_rewritten(
     directory: Path,
     difference: Difference | None = None,
 ) -> None:
-    """Writes ``report.json``, ``steps.jsonl`` with what became of each step, and what was kept as messages and as ShareGPT.
+    """Writes ``report.json``, ``steps.jsonl`` with what became of each step, and what was kept: messages, ShareGPT, a data set.
 
     Args:
         rewritten: What to write.
@@ -163,12 +164,19 @@ def write_rewritten(
         for row in step_rows(each, rewritten.rejections.get(each.trajectory.id))
     ]
     kept = [each for each in rewritten.demonstrations if each.trajectory.id in rewritten.kept]
-    messages, conversations = (
-        [row(each, questions[each.problem_id], codec.decode) for each in kept] for row in (message_row, sharegpt_row)
-    )
+    messages = [message_row(each, questions[each.problem_id], codec.decode) for each in kept]
+    conversations = [sharegpt_row(row) for row in messages]
     for name, rows in ((STEPS, steps), (MESSAGES, messages), (SHAREGPT, conversations)):
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         write_text_atomically(directory / name, lines)
+    asked = {problem.id: problem for problem in problems}
+    published = (dataset.dataset_row(each, asked[each.problem_id], codec.decode) for each in kept)
+    origin = dataset.Origin(
+        directory.absolute().name,
+        {"reasoning": "worked solutions", "refiner": "symbolic", "made by": f"thor-ray {__version__}"},
+        {"filters": rewritten.report.funnel.to_json()},
+    )
+    dataset.write_dataset(directory / dataset.FOLDER, published, origin)
     report = rewritten.report.to_json()
     if difference is not None:
         report["difference"] = difference.to_json()

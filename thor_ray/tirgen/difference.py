@@ -65,7 +65,7 @@ class Difference:
 
 
 def filter_difference(
-    demonstrations: Sequence[Demonstration], first: Sequence[Rule], second: Sequence[Rule]
+    demonstrations: Sequence[Demonstration], first: Sequence[Rule[Demonstration]], second: Sequence[Rule[Demonstration]]
 ) -> Difference:
     """Applies both lists to all of ``demonstrations``."""
     ids = [each.trajectory.id for each in demonstrations]
@@ -80,11 +80,11 @@ def filter_difference(
     )
 
 
-def _kept(demonstrations: Sequence[Demonstration], rules: Sequence[Rule]) -> set[str]:
+def _kept(demonstrations: Sequence[Demonstration], rules: Sequence[Rule[Demonstration]]) -> set[str]:
     return {each.trajectory.id for each in Sieve(rules).sift(demonstrations)}
 
 
-def _objections(demonstrations: Sequence[Demonstration], rules: Sequence[Rule]) -> dict[str, list[str]]:
+def _objections(demonstrations: Sequence[Demonstration], rules: Sequence[Rule[Demonstration]]) -> dict[str, list[str]]:
     """Every ``rule: reason`` by trajectory id, in the order of the rules, each rule asked about all demonstrations."""
     found: dict[str, list[str]] = {each.trajectory.id: [] for each in demonstrations}
     for rule in rules:

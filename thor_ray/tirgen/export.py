@@ -1,13 +1,17 @@
 """Demonstrations and what became of their steps, as rows of JSON."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from thor_ray.demonstrations import Demonstration, RefinedStep
 from thor_ray.refine import Verdict
 
 Decode = Callable[[Sequence[int]], str]
 """Text of token ids, by the tokenizer that wrote them."""
+
+
+MESSAGE_FIELDS: Final = ("id", "problem_id", "source", "answer", "calls", "messages")
+"""Of a row of ``message_row``."""
 
 
 def message_row(demonstration: Demonstration, question: str, decode: Decode) -> dict[str, Any]:
@@ -28,12 +32,11 @@ def message_row(demonstration: Demonstration, question: str, decode: Decode) -> 
     }
 
 
-def sharegpt_row(demonstration: Demonstration, question: str, decode: Decode) -> dict[str, Any]:
-    """The same as ``conversations`` of ``human`` and ``gpt``."""
-    row = message_row(demonstration, question, decode)
+def sharegpt_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of ``message_row`` with ``conversations`` of ``human`` and ``gpt`` in place of the messages."""
     speakers = {"user": "human", "assistant": "gpt"}
-    turns = [{"from": speakers[turn["role"]], "value": turn["content"]} for turn in row.pop("messages")]
-    return {**row, "conversations": turns}
+    turns = [{"from": speakers[turn["role"]], "value": turn["content"]} for turn in row["messages"]]
+    return {**{name: value for name, value in row.items() if name != "messages"}, "conversations": turns}
 
 
 def step_rows(demonstration: Demonstration, rejected: str | None) -> list[dict[str, Any]]:
@@ -51,6 +54,8 @@ def step_rows(demonstration: Demonstration, rejected: str | None) -> list[dict[s
             "step": step.index,
             "text": step.text,
             "verdict": str(step.verdict),
+            "verdict_reason": step.reason,
+            "origin": step.origin,
             "reasoning": step.reasoning,
             "kind": str(step.kind),
             "blocks": [

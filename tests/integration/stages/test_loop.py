@@ -63,6 +63,8 @@ def loop_recipe(**rl: Any) -> Recipe:
             "cold_start": {
                 "epochs": 10,
                 "batch_size": 8,
+                "evaluate_every": 100,
+                "checkpoint_every": 90,
                 "optimizer": {"learning_rate": 4e-3, "warmup_updates": 4, "betas": [0.9, 0.95]},
             },
             "rl": {
@@ -172,9 +174,21 @@ def test_a_short_cold_start_lowers_the_loss_and_reaches_the_engine(failed_run):
     losses = [line.metrics["loss"] for line in lines if "loss" in line.metrics]
     assert len(losses) == 160
     assert np.mean(losses[-8:]) < 0.2 * np.mean(losses[:2])
-    ((published),) = publications_of(failed_run, Stage.COLD_START)
-    assert (published[WEIGHTS_VERSION], published[WEIGHTS_VERIFIED]) == (1, 1)
-    assert published[WEIGHTS_GAP] < PUBLISHED_GAP
+    published = publications_of(failed_run, Stage.COLD_START)
+    assert [(each[WEIGHTS_VERSION], each[WEIGHTS_VERIFIED]) for each in published] == [(1, 1), (2, 1)]
+    assert all(each[WEIGHTS_GAP] < PUBLISHED_GAP for each in published)
+
+
+def test_a_cold_start_is_evaluated_on_its_way(failed_run):
+    (evaluation,) = failed_run.metrics(Stage.EVALUATE_DURING_COLD_START)
+    assert evaluation.round == 99
+    assert evaluation.metrics["code_ratio"] > 0, "the engine serves weights from before the cold start"
+    assert evaluation.metrics["pass_at/2"] >= evaluation.metrics["pass_at_1"]
+    (versions,) = {
+        frozenset(version for version in row.trajectory.versions.tolist() if version >= 0)
+        for row in rows_of(failed_run, Stage.EVALUATE_DURING_COLD_START)
+    }
+    assert versions == {1}
 
 
 def test_a_run_that_fails_keeps_what_it_had_finished(failed_run):
@@ -183,7 +197,7 @@ def test_a_run_that_fails_keeps_what_it_had_finished(failed_run):
     assert state.status is RunStatus.FAILED
     assert state.error == "RuntimeError: the lights went out"
     assert state.finished_stages == [Stage.TIRGEN, Stage.COLD_START]
-    assert state.stages[Stage.COLD_START].result == {"model": "checkpoints/cold_start", "weight_version": 1}
+    assert state.stages[Stage.COLD_START].result == {"model": "checkpoints/cold_start", "weight_version": 2}
     assert len(rows_of(failed_run, Stage.TIRGEN)) == DEMONSTRATIONS
 
 

@@ -1,16 +1,20 @@
 """TIRGen on the real sandbox, grader and tokenizer, and with the policy on a real engine as the generator."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
+from datasets import load_dataset
 
 from actors.codec import TokenizerCodec
 from actors.fleet import RolloutFleet
 from sandbox import Sandbox
 from thor_ray.config import TirgenConfig
-from thor_ray.demonstrations import Source
+from thor_ray.demonstrations import Demonstration, Funnel, Source
 from thor_ray.dialogue import render_observation
 from thor_ray.errors import UserError
 from thor_ray.grading import GraderPool, grade_answer
@@ -18,18 +22,25 @@ from thor_ray.problems import FAMILIES, Problem, generate
 from thor_ray.records import Stage, read_records
 from thor_ray.refine import Refinement, SymbolicRefiner
 from thor_ray.runlog import RunLog
+from thor_ray.stages.candidates import OnProgress
+from thor_ray.stages.generators import FleetGenerator
 from thor_ray.stages.rewriting import Rewriter
-from thor_ray.stages.tirgen import FleetGenerator, TirgenResult, build_demonstrations, tirgen
+from thor_ray.stages.tirgen import build_demonstrations, tirgen
 from thor_ray.stages.workers import Workers
 from thor_ray.tiny import base_model_path
-from thor_ray.tirgen.inspection import read_candidates, steps_file
+from thor_ray.tirgen.dataset import FOLDER as DATASET
+from thor_ray.tirgen.inspection import FOLDER, read_candidates, steps_file
+from thor_ray.tirgen.ledger import Ledger
 from thor_ray.trajectory import ExecutionStatus, SpanKind
+from thor_ray.usage import Usage
 
 WORKED_ONLY = TirgenConfig(attempts=0)
 
 
 class Scripted:
     """A generator that answers each prompt from a table."""
+
+    usage = Usage()
 
     def __init__(self, texts: dict[tuple[int, ...], str]) -> None:
         self._texts = texts
@@ -65,6 +76,16 @@ def problems(count: int, families: Sequence[str] = tuple(FAMILIES)) -> list[Prob
     return generate(families, [1, 2], count, seed=2, split="train")
 
 
+@dataclass(frozen=True)
+class Built:
+    """What TIRGen made, read into memory."""
+
+    demonstrations: tuple[Demonstration, ...]
+    funnels: Mapping[str, Funnel]
+    figures: Mapping[str, Any]
+    steps: tuple[dict[str, Any], ...]
+
+
 def build(
     rewriter: Rewriter,
     asked: Sequence[Problem],
@@ -72,13 +93,19 @@ def build(
     texts: dict[str, str] | None = None,
     seed: int = 0,
     max_tokens: int = 512,
-) -> TirgenResult:
+    place: Path | None = None,
+    on_progress: OnProgress = lambda done, figures, total: None,
+) -> Built:
     refiner = SymbolicRefiner(config.flawed_first, config.flawed_again)
     if not isinstance(rewriter.refiner, Watched):
         rewriter = replace(rewriter, refiner=refiner)
     encode_prompt = rewriter.codec.encode_prompt
     generator = Scripted({tuple(encode_prompt("bare", question)): text for question, text in (texts or {}).items()})
-    return asyncio.run(build_demonstrations(asked, generator, rewriter, config, max_tokens, seed))
+    with TemporaryDirectory() as directory, Ledger((place or Path(directory)) / "candidates") as ledger:
+        result = asyncio.run(
+            build_demonstrations(asked, generator, rewriter, config, max_tokens, seed, ledger, on_progress)
+        )
+        return Built(tuple(result.demonstrations()), result.funnels, result.figures, tuple(result.steps()))
 
 
 GCD = Problem("gcd-1", "What is the gcd of 96 and 60?", "12", "test")
@@ -205,6 +232,68 @@ def test_problems_that_the_generator_solves_by_itself_can_be_dropped(rewriter):
     texts = {asked[0].question: asked[0].solution or "", asked[1].question: "The answer is \\boxed{-1}."}
     result = build(rewriter, asked, TirgenConfig(drop_if_solved=1.0), texts)
     assert [each.problem_id for each in result.demonstrations] == [asked[1].id]
+    (hard,) = result.funnels["difficulty"].outcomes
+    assert (hard.entered, hard.reasons) == (2, {"solved without tools": 1})
+    assert hard.examples == ((asked[0].id, "solved without tools"),)
+    assert result.funnels["generator"].entered == 1, "an easy problem was attempted"
+
+
+def test_a_problem_that_the_generator_solves_too_rarely_stays(rewriter):
+    asked = problems(1, ["gcd"])
+    sampled = iter([asked[0].solution or "", "No.", "No.", asked[0].solution or "", asked[0].solution or ""])
+
+    class Changing:
+        usage = Usage()
+
+        async def sample(self, prompts: Sequence[Sequence[int]], seed: int) -> list[str]:
+            return [next(sampled)]
+
+    config = TirgenConfig(drop_if_solved=0.5, difficulty_samples=4)
+    with TemporaryDirectory() as place, Ledger(Path(place) / "candidates") as ledger:
+        stricter, looser = (
+            asyncio.run(build_demonstrations(asked, Changing(), rewriter, each, 512, 0, ledger))
+            for each in (config, config.model_copy(update={"drop_if_solved": 0.75}))
+        )
+    assert len(stricter.kept) == 0, "half of four samples are right"
+    assert len(looser.kept) == 1, "the samples were taken once, and are gone by again"
+
+
+class Interrupted(Exception):
+    """What a test stops a run with."""
+
+
+def test_stopped_and_gone_on_with_it_makes_what_it_would_have_made(rewriter, tmp_path):
+    asked = problems(12)
+    texts = {each.question: (each.solution or "") if index % 3 else "No." for index, each in enumerate(asked)}
+    config = TirgenConfig(attempts=2, flawed_first=0.5, keep_by_calls={1: 0.5})
+    whole = build(rewriter, asked, config, texts)
+
+    def stop(done: int, figures: Mapping[str, Any], total: int) -> None:
+        if done == 9:
+            raise Interrupted
+
+    for _ in range(2):
+        with pytest.raises(Interrupted):
+            build(rewriter, asked, config, texts, place=tmp_path, on_progress=stop)
+    heard: list[tuple[int, int]] = []
+    resumed = build(
+        rewriter,
+        asked,
+        config,
+        texts,
+        place=tmp_path,
+        on_progress=lambda done, figures, total: heard.append((done, total)),
+    )
+    assert heard[-1] == (10, 10), "24 attempts and 4 worked solutions, 18 of which were done already"
+    assert [each.trajectory.ids for each in resumed.demonstrations] == [
+        each.trajectory.ids for each in whole.demonstrations
+    ]
+    assert resumed.steps == whole.steps
+    assert resumed.funnels == whole.funnels
+    timed = "sandbox_seconds", "sandbox_seconds_per_demonstration"
+    assert {name: value for name, value in resumed.figures.items() if name not in timed} == {
+        name: value for name, value in whole.figures.items() if name not in timed
+    }
 
 
 def test_calls_are_balanced_as_asked(rewriter):
@@ -225,7 +314,7 @@ def test_the_refiner_sees_steps_but_neither_the_problem_nor_the_other_steps(rewr
 def test_the_policy_on_a_real_engine_writes_attempts(rollout_actor, tiny_policies, recipe):
     codec = TokenizerCodec.from_directory(str(tiny_policies.taught))
     prompts = [codec.encode_prompt("bare", f"What is {first} + 5?") for first in range(2, 12)]
-    generator = FleetGenerator([rollout_actor], TirgenConfig(step_tokens=40), recipe.policy.max_context)
+    generator = FleetGenerator([rollout_actor], TirgenConfig(step_tokens=40), recipe.policy.max_context, codec)
 
     async def sample(seeds: Sequence[int]) -> list[list[str]]:
         return [await generator.sample(prompts, seed) for seed in seeds]
@@ -235,6 +324,8 @@ def test_the_policy_on_a_real_engine_writes_attempts(rollout_actor, tiny_policie
     assert all(first)
     assert first == again
     assert first != other
+    assert generator.usage.calls == 3
+    assert generator.usage.completion_tokens >= 30
 
 
 def test_the_stage_records_what_it_kept_and_reports_what_it_did(rollout_actor, tiny_policies, recipe, tmp_path):
@@ -254,7 +345,12 @@ def test_the_stage_records_what_it_kept_and_reports_what_it_did(rollout_actor, t
     candidates = list(read_candidates(steps_file(tmp_path / "run")))
     assert len(candidates) == 24, "the attempts that were rejected are there, too"
     assert {each.id for each in candidates if each.rejected is None} == {each.trajectory.id for each in records}
-    assert heard[-1][1:] == ({"kept": 12}, 24)
+    assert (heard[-1][1]["kept"], heard[-1][2]) == (12, 24)
+    rows = load_dataset(str(tmp_path / "run" / FOLDER / DATASET), split="train", cache_dir=str(tmp_path / "cache"))
+    assert rows["id"] == [record.trajectory.id for record in records]
+    assert rows[0]["messages"][1]["content"] == "".join(piece["text"] for piece in rows[0]["segments"]).removesuffix(
+        "<eos>"
+    )
 
 
 def test_a_set_without_demonstrations_is_refused(rollout_actor, tiny_policies, recipe, tmp_path):

@@ -17,7 +17,7 @@ def numbered(number: int) -> Demonstration:
     return Demonstration(trajectory, Source.GENERATOR, "", ())
 
 
-def not_divisible_by(divisor: int) -> Rule:
+def not_divisible_by(divisor: int) -> Rule[Demonstration]:
     def judge(demonstrations):
         return [
             f"divisible by {divisor}" if int(each.trajectory.answer) % divisor == 0 else None for each in demonstrations

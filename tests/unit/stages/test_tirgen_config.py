@@ -11,7 +11,7 @@ from thor_ray.tiny.tokenizer import train_tokenizer
     ("settings", "told"),
     [
         ({"attempts": 0, "worked_solutions": False}, "leaves nothing"),
-        ({"attempts": 0, "drop_if_solved": 1.0}, "drop_if_solved does nothing"),
+        ({"difficulty_samples": 8}, "difficulty_samples does nothing"),
         ({"flawed_again": 0.5}, "flawed_again does nothing"),
         ({"keep_by_calls": {0: 0.5}}, "keep_by_calls"),
         ({"keep_by_calls": {1: 1.5}}, "keep_by_calls"),

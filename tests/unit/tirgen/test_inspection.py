@@ -120,7 +120,7 @@ def test_demonstrations_are_exported_as_messages_and_as_conversations():
     assert [turn["role"] for turn in row["messages"]] == ["user", "assistant"]
     assert row["messages"][1]["content"] == kept.response
     assert row["messages"][1]["content"].endswith("The answer is \\boxed{12}.")
-    conversation = sharegpt_row(kept, "How many?", decode)
+    conversation = sharegpt_row(row)
     assert conversation["conversations"] == [
         {"from": "human", "value": "How many?"},
         {"from": "gpt", "value": kept.response},
