@@ -50,6 +50,10 @@ class WeightUpdateExtension:
     vllm_config: Any
     rank: int
 
+    def answer(self) -> int:
+        """Shows that this worker listens, where generation cannot: its rank."""
+        return self.rank
+
     def receive_weights(self, delivery: str) -> list[str]:
         """Replaces the weights by those of a delivery.
 

@@ -4,7 +4,7 @@ import logging
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import ray
 from ray.exceptions import GetTimeoutError
@@ -14,12 +14,10 @@ from actors.layout import Node, nodes_of
 from actors.logs import ActorLog
 from actors.reservation import Bundles
 from actors.rollout import RolloutActor
+from actors.supervision import START_SECONDS
 from thor_ray.config import Recipe
 from thor_ray.errors import UserError
 from thor_ray.preflight import listens
-
-START_SECONDS: Final = 300.0
-"""How long the rollout actors may take to load their engines."""
 
 
 class ClusterError(UserError):
@@ -189,13 +187,8 @@ def start_rollout_actors(
         ray.exceptions.RayActorError: an actor failed to start; the message ends with its cause.
     """
     if bundles is None:
-        bundles = _anywhere(recipe)
-    actors = [
-        ray.remote(RolloutActor)
-        .options(num_cpus=1, num_gpus=bundles.gpus, max_restarts=0, scheduling_strategy=_strategy(bundles, index))
-        .remote(recipe, model, version)
-        for index in range(recipe.engine.actors)
-    ]
+        bundles = anywhere(recipe)
+    actors = [begin_rollout_actor(recipe, model, bundles, index, version) for index in range(recipe.engine.actors)]
     try:
         ray.get([actor.ready.remote() for actor in actors], timeout=start_seconds)
     except GetTimeoutError as error:
@@ -212,15 +205,34 @@ def start_rollout_actors(
     return actors
 
 
+def begin_rollout_actor(
+    recipe: Recipe, model: str, bundles: Bundles, index: int, version: int = 0, *, awaits_weights: bool = False
+) -> Any:
+    """Begins to start one rollout actor, and returns its handle at once.
+
+    Args:
+        recipe: As for `start_rollout_actors`.
+        model: Hugging Face directory of the policy.
+        bundles: Room for all of them. Where a bundle's node is gone, Ray looks for room elsewhere.
+        index: Which of them this is.
+        version: Of the weights in ``model``.
+        awaits_weights: Whether the learner has others by now, which this actor is to be given before any prompt.
+    """
+    strategy = _strategy(bundles, index)
+    # Never restarted by Ray, which would serve the old weights again without telling anybody.
+    options = {"num_cpus": 1, "num_gpus": bundles.gpus, "max_restarts": 0, "scheduling_strategy": strategy}
+    return ray.remote(RolloutActor).options(**options).remote(recipe, model, version, awaits_weights=awaits_weights)
+
+
 def stop_rollout_actors(actors: list[Any], close_seconds: float = 30.0) -> None:
     """Ends rollout actors: kindly first, so that engines and sandboxes shut down in order, then for certain."""
-    if close_seconds > 0:
+    if actors and close_seconds > 0:
         ray.wait([actor.close.remote() for actor in actors], num_returns=len(actors), timeout=close_seconds)
     for actor in actors:
         ray.kill(actor)
 
 
-def _anywhere(recipe: Recipe) -> Bundles:
+def anywhere(recipe: Recipe) -> Bundles:
     """No room in particular, on a cluster that has enough of it.
 
     Raises:
@@ -238,6 +250,7 @@ def _anywhere(recipe: Recipe) -> Bundles:
 
 
 def _strategy(bundles: Bundles, index: int) -> Any:
-    if bundles.group is None:
+    lost = bundles.nodes and bundles.nodes[index] not in {node.name for node in nodes_of(ray.nodes())}
+    if bundles.group is None or lost:
         return "SPREAD"
     return PlacementGroupSchedulingStrategy(bundles.group, placement_group_bundle_index=bundles.indices[index])

@@ -36,11 +36,13 @@ class Bundles:
         group: Ray's placement group.
         indices: Bundle of each actor.
         gpus: GPUs that each takes of its bundle; a half where it shares one.
+        nodes: Where each bundle lies, by Ray's ids of nodes; empty where that is unknown.
     """
 
     group: Any
     indices: tuple[int, ...]
     gpus: float
+    nodes: tuple[str, ...] = ()
 
 
 class Reservation:
@@ -77,7 +79,7 @@ class Reservation:
         shared = demand.ranks_with_engines > 0
         own = tuple(range(len(engines), len(engines) + len(rank_nodes)))
         rank_bundles = engines[: demand.ranks_with_engines] if shared else own
-        self.engines = Bundles(self._group, engines, demand.gpus_per_engine / (2 if shared else 1))
+        self.engines = Bundles(self._group, engines, demand.gpus_per_engine / (2 if shared else 1), tuple(engine_nodes))
         self.ranks = Bundles(self._group, rank_bundles, demand.gpus_per_rank / (2 if shared else 1))
         if not self._group.wait(wait_seconds):
             self.release()

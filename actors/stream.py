@@ -7,19 +7,22 @@ loads and goes on, and every token names the version that sampled it.
 """
 
 import asyncio
+import contextlib
+import math
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import ray
-from ray.exceptions import RayActorError, TaskCancelledError
+from ray.exceptions import TaskCancelledError
 
-from actors.fleet import ActorHandle, RolloutActorDiedError
-from actors.generation import EngineError
+from actors.generation import WeightsUndefinedError
+from actors.supervision import LOSSES, ActorHandle, RolloutActorDiedError, cause_of, no_token
+from thor_ray.config import LivenessConfig
 from thor_ray.stream import Part, RolloutCoordinator, StartOrder, Ticket, version_counts
 from thor_ray.trajectory import Group
 
@@ -28,8 +31,8 @@ T = TypeVar("T")
 Family = Sequence[Group]
 """One problem's episode group, then the step groups that branch off it."""
 
-LIVENESS_SECONDS: Final = 60.0
-"""How long an engine may take for the one token that proves that it lives."""
+OnLost = Callable[["LostEngine"], bool]
+"""Is told at once, in the driver's own thread, of an engine that was given up; whether others are left, or may come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,8 @@ class RolloutDriver:
         request: The arguments of ``RolloutActor.sample_family`` for a ticket, less ``uid``.
         reject: Why a family has nothing to teach, so that another one is sampled for it; ``None`` if it has.
         families: Those that had been sampled, and not yet taken, when the stream's checkpoint was.
-        stall_seconds: After how long without a finished family engines have to prove that they live.
+        liveness: After how long an engine that finishes no family has to prove that it lives.
+        on_lost: Replaces engines that are given up, which are to ``join`` once they serve the stream's version.
     """
 
     def __init__(
@@ -85,7 +89,8 @@ class RolloutDriver:
         request: Callable[[Ticket], Mapping[str, Any]],
         reject: Callable[[Family], str | None] = lambda family: None,
         families: Sequence[SampledFamily] = (),
-        stall_seconds: float = 600.0,
+        liveness: LivenessConfig | None = None,
+        on_lost: OnLost = lambda lost: False,
     ) -> None:
         self._coordinator = coordinator
         self._engines = dict(engines)
@@ -93,8 +98,11 @@ class RolloutDriver:
         self._reject = reject
         self._families = {family.uid: family for family in families if not family.filtered}
         self._filtered = [family for family in families if family.filtered]
-        self._stall_seconds = stall_seconds
-        self._lost: list[LostEngine] = []
+        self._liveness = liveness or LivenessConfig()
+        self._on_lost = on_lost
+        self._heard: dict[str, float] = {}
+        self._gone: set[str] = set()
+        """Engines that were given up, however late somebody still takes them for living."""
         self._calls: dict[tuple[str, str], Any] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy = _BusyTime()
@@ -122,20 +130,22 @@ class RolloutDriver:
         """Those that have not been given up."""
         return self._do(self._snapshot(lambda: dict(self._engines)))
 
-    @property
-    def lost(self) -> list[LostEngine]:
-        """Those that have been."""
-        return self._do(self._snapshot(lambda: list(self._lost)))
+    def join(self, engines: Mapping[str, ActorHandle]) -> None:
+        """Engines have come up that serve the stream's version; those that are here already are passed over."""
+        self._do(self._welcome(engines))
 
-    def take(self) -> list[SampledFamily]:
+    def take(self, patience: float = math.inf) -> list[SampledFamily]:
         """Waits for the families of the next update; with them come those that were filtered since the last take.
+
+        Args:
+            patience: For how many seconds; nothing is returned if there are not enough families by then.
 
         Raises:
             StreamStarvedError: nothing but dropped families.
             RolloutActorDiedError: no engine is left.
             ray.exceptions.RayTaskError: sampling failed for a reason that another engine would not cure.
         """
-        return self._do(self._take())
+        return self._do(self._take(time.monotonic() + patience))
 
     def settle(self, skipped: Mapping[str, str]) -> None:
         """The learner is through with what it took; see `TrajectoryStream.settle`."""
@@ -166,18 +176,24 @@ class RolloutDriver:
             self._coordinator.engine_joined(name)
         self._start()
 
-    async def _take(self) -> list[SampledFamily]:
+    async def _welcome(self, engines: Mapping[str, ActorHandle]) -> None:
+        new = engines.keys() - self._engines.keys() - self._gone
+        self._engines.update((name, engines[name]) for name in new)
+        await self._join(sorted(new))
+
+    async def _take(self, deadline: float) -> list[SampledFamily]:
         while True:
             if self._failure is not None:
                 raise self._failure
             if taken := self._coordinator.stream.take():
                 break
+            if time.monotonic() >= deadline:
+                return []
             self._news.clear()
-            try:
-                async with asyncio.timeout(self._stall_seconds):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(deadline - time.monotonic(), self._liveness.silence_seconds)):
                     await self._news.wait()
-            except TimeoutError:
-                await self._demand_signs_of_life()
+            await self._demand_signs_of_life()
         filtered, self._filtered = self._filtered, []
         return [self._families.pop(each.uid) for each in taken] + filtered
 
@@ -195,7 +211,7 @@ class RolloutDriver:
     def _start(self) -> None:
         """Carries out what is due; called after all news."""
         for order in () if self._closing else self._coordinator.start():
-            task = self._loop.create_task(self._sample(order))
+            task = self._loop.create_task(self._sample(order, self._engines[order.engine]))
             self._tasks.add(task)
             task.add_done_callback(self._ended)
         running = Counter(engine for _, engine in self._calls)
@@ -209,18 +225,22 @@ class RolloutDriver:
             self._failure = error
             self._news.set()
 
-    async def _sample(self, order: StartOrder) -> None:
+    async def _sample(self, order: StartOrder, actor: ActorHandle) -> None:
         uid, engine = order.ticket.uid, order.engine
-        reference = self._engines[engine].sample_family.remote(**self._request(order.ticket), uid=uid)
+        if not any(busy == engine for _, busy in self._calls):
+            self._heard[engine] = time.monotonic()
+        reference = actor.sample_family.remote(**self._request(order.ticket), uid=uid)
         self._calls[uid, engine] = reference
         try:
+            # An engine that is silent for too long has to prove that it lives, or is killed, which ends this.
             family = await reference
         except TaskCancelledError:
             # By us: the stream has forgotten the group already.
             pass
-        except (RayActorError, EngineError) as error:
-            self._give_up(engine, str(error.cause if isinstance(error, ray.exceptions.RayTaskError) else error))
+        except LOSSES as error:
+            self._give_up(engine, cause_of(error))
         else:
+            self._heard[engine] = time.monotonic()
             self._finished(order, family)
         finally:
             del self._calls[uid, engine]
@@ -245,22 +265,41 @@ class RolloutDriver:
         actor = self._engines.pop(name, None)
         if actor is None:
             return
-        self._lost.append(LostEngine(name, actor, reason))
+        self._gone.add(name)
         self._coordinator.engine_lost(name)
         # One that hangs must not serve old weights some day.
         ray.kill(actor)
-        if not self._engines:
+        if not self._on_lost(LostEngine(name, actor, reason)) and not self._engines:
             self._failure = RolloutActorDiedError(f"no rollout actor is left; the last one, {name}, ended: {reason}")
 
     async def _demand_signs_of_life(self) -> None:
-        """Gives up engines that do not generate a token in time."""
-        for name, actor in list(self._engines.items()):
-            try:
-                async with asyncio.timeout(LIVENESS_SECONDS):
-                    await actor.ready.remote()
-            except (TimeoutError, RayActorError, EngineError) as error:
-                self._give_up(name, f"no token within {LIVENESS_SECONDS:g} s" if not str(error) else str(error))
-        self._start()
+        """Gives up engines that owe families, have finished none for long, and do not generate a token in time.
+
+        Asked while the learner waits for families only, so that no engine is receiving weights.
+        """
+        long_ago = time.monotonic() - self._liveness.silence_seconds
+        owing = {engine for _, engine in self._calls} & self._engines.keys()
+        silent = sorted(name for name in owing if self._heard[name] < long_ago)
+        faults = await asyncio.gather(*(self._fault_of(name, self._engines[name]) for name in silent))
+        for name, fault in zip(silent, faults, strict=True):
+            if fault is not None:
+                self._give_up(name, fault)
+        if any(faults):
+            self._start()
+
+    async def _fault_of(self, name: str, actor: ActorHandle) -> str | None:
+        """Why an engine does not count as alive; ``None`` if it does."""
+        self._heard[name] = time.monotonic()
+        try:
+            async with asyncio.timeout(self._liveness.token_seconds):
+                await actor.ready.remote()
+        except WeightsUndefinedError:
+            return None
+        except TimeoutError:
+            return no_token(self._liveness.token_seconds)
+        except LOSSES as error:
+            return cause_of(error)
+        return None
 
     async def _abandon(self) -> None:
         self._closing = True

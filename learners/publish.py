@@ -15,16 +15,19 @@ import numpy as np
 import numpy.typing as npt
 import ray
 
-from learners.ranks import wait_all
+from learners.ranks import ActorCallError, wait_all
 from learners.sequences import TrainingSequence
 from thor_ray.config import PublishingConfig
 from thor_ray.errors import UserError
 from thor_ray.trajectory import GroupKind
-from thor_ray.weights import Delivery, Transport, WeightReceipt, WeightTransferError, combined_checksum
+from thor_ray.weights import Delivery, Transport, WeightReceipt, WeightTransferError, call_off, combined_checksum
 
 TOLERANCE: Final[Mapping[str, float]] = {"float32": 1e-3, "bfloat16": 0.3}
 """Largest accepted difference of log-probs, engine against learner, by dtype of the weights. Kernels of the two round
 differently: in float32 by 1e-5, in bfloat16 by 0.1 to 0.25, so that there the checksum is the stricter test."""
+
+GRACE_SECONDS: Final = 30.0
+"""For which those that take part in a publication that has failed may go on beyond its own time limit."""
 
 PROBE_SEQUENCES: Final = 4
 PROBE_TOKENS: Final = 64
@@ -106,7 +109,8 @@ class Publisher:
 
         Raises:
             WeightMismatchError: an engine did not get what was sent.
-            ActorCallError: an engine or a rank failed, died or hangs.
+            ActorCallError: an engine or a rank failed, died or hangs. None of the others waits for it any more, so that
+                this can be called again, with those that live.
         """
         bucket_bytes = bucket_bytes or self._config.bucket_mib * 2**20
         parties = (bucket_bytes, *ranks, *engines)
@@ -118,7 +122,17 @@ class Publisher:
         sends = [rank.send_weights.remote(delivery) for rank in ranks]
         receptions = [engine.update_weights.remote(delivery.to_engine(at)) for at, engine in enumerate(engines)]
         names = [f"learner rank {at}" for at in range(len(ranks))] + [f"engine {at}" for at in range(len(engines))]
-        answers = wait_all([*sends, *receptions], names)
+        try:
+            answers = wait_all([*sends, *receptions], names)
+        except ActorCallError as error:
+            call_off(delivery, error)
+            ray.wait(
+                [*sends, *receptions],
+                num_returns=len(names),
+                timeout=delivery.timeout_seconds + GRACE_SECONDS,
+                fetch_local=False,
+            )
+            raise
         sent, receipts = Sent(delivery, answers[0]), answers[len(ranks) :]
         verify_receipts(sent, receipts)
         self._last = delivery

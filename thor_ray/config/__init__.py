@@ -14,6 +14,7 @@ from thor_ray.config.publishing import PublishingConfig
 from thor_ray.config.recipe import Recipe
 from thor_ray.config.reinforcement import FilterConfig, ObjectiveConfig, OffPolicyConfig, RLConfig
 from thor_ray.config.section import Section
+from thor_ray.config.supervision import LivenessConfig, RestartConfig
 from thor_ray.config.tirgen import TirgenConfig
 from thor_ray.config.tracking import TrackingConfig
 
@@ -25,6 +26,7 @@ __all__ = [
     "EvaluationConfig",
     "FilterConfig",
     "LearnerConfig",
+    "LivenessConfig",
     "LoraConfig",
     "ObjectiveConfig",
     "OffPolicyConfig",
@@ -39,6 +41,7 @@ __all__ = [
     "Recipe",
     "RecipeError",
     "RepairStrategy",
+    "RestartConfig",
     "SamplingConfig",
     "SandboxConfig",
     "Section",

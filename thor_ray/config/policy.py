@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from thor_ray.config.section import Section
+from thor_ray.config.supervision import LivenessConfig, RestartConfig
 from thor_ray.dialogue import PROMPT_TEMPLATES
 
 
@@ -45,3 +46,5 @@ class EngineConfig(Section):
     max_sequences: int = Field(128, ge=1, description="Sequences decoded at the same time by one engine.")
     kv_cache_mib: int = Field(128, ge=16, description="Key-value cache on a CPU; GPUs use gpu_memory_utilization.")
     gpu_memory_utilization: float = Field(0.8, gt=0, le=1)
+    liveness: LivenessConfig = LivenessConfig()
+    restarts: RestartConfig = RestartConfig()

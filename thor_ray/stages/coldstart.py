@@ -102,7 +102,7 @@ def pause_after(done: int, updates_per_epoch: int, config: ColdStartConfig) -> P
 
 
 def _publish(workers: Workers, log: RunLog, index: int) -> None:
-    published = workers.learners.publish(workers.fleet.actors)
+    published = workers.publish()
     log.record_publication(Stage.COLD_START, index, published.version, True, published.max_logprob_gap)
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Event, Thread
@@ -11,6 +11,7 @@ from typing import Any, Final
 import psutil
 import ray
 
+from actors.supervision import LOSSES
 from thor_ray.files import MEBIBYTE
 from thor_ray.fleet_record import FLEET_FILE, EngineSeen, FleetLook, ProcessSeen
 from thor_ray.run_state import timestamp
@@ -50,11 +51,14 @@ def fleet_watched(workers: Workers, log: RunLog, *, learners: bool, seconds: flo
 def look_at(workers: Workers, before: Sequence[EngineSeen], attempt: int, *, learners: bool) -> FleetLook:
     """One look at all actors; an engine that does not answer is as it was ``before``."""
     now = timestamp(datetime.now(UTC))
-    asked = [(actor.version.remote(), actor.stats.remote()) for actor in workers.fleet.actors]
+    asked = [
+        () if actor is None else (actor.version.remote(), actor.stats.remote())
+        for actor in workers.fleet.supervisor.places
+    ]
     references = [reference for pair in asked for reference in pair]
-    ready = set(ray.wait(references, num_returns=len(references), timeout=ANSWER_SECONDS)[0])
+    ready = set(ray.wait(references, num_returns=len(references), timeout=ANSWER_SECONDS)[0]) if references else set()
     engines = tuple(
-        _engine(ray.get(list(pair)), old, now) if ready.issuperset(pair) else replace(old, answers=False)
+        _engine(told, old, now) if (told := _told(pair, ready)) else replace(old, answers=False)
         for pair, old in zip(asked, before, strict=True)
     )
     version = workers.learners.version if learners else None
@@ -62,18 +66,28 @@ def look_at(workers: Workers, before: Sequence[EngineSeen], attempt: int, *, lea
 
 
 def _watch(workers: Workers, log: RunLog, learners: bool, seconds: float, ended: Event) -> None:
-    engines: Sequence[EngineSeen] = [EngineSeen(answers=False)] * len(workers.fleet.actors)
+    engines: Sequence[EngineSeen] = [EngineSeen(answers=False)] * len(workers.fleet.supervisor.places)
     attempt = log.state().attempt
     with (log.logs / FLEET_FILE).open("ab", buffering=0) as file:
         while not ended.is_set():
             try:
                 look = look_at(workers, engines, attempt, learners=learners)
             except (ray.exceptions.RayError, OSError):
-                # An actor has died: whoever works with it says so, and how.
+                # The cluster itself is gone: whoever works with it says so, and how.
                 return
             engines = look.engines
             file.write(look.to_line())
             ended.wait(seconds)
+
+
+def _told(pair: Sequence[Any], ready: Collection[Any]) -> list[Any]:
+    """What an engine answered; nothing where it has not, or has died: whoever works with it sees to that."""
+    if not pair or not set(pair) <= set(ready):
+        return []
+    try:
+        return list(ray.get(list(pair), timeout=ANSWER_SECONDS))
+    except LOSSES:
+        return []
 
 
 def _engine(told: Sequence[Any], old: EngineSeen, now: str) -> EngineSeen:

@@ -86,7 +86,7 @@ def hierarchical_rl(workers: Workers, problems: ProblemSets, recipe: Recipe, log
                 updates.append(learners.update(minibatch))
                 skipped += learners.skipped[-1:]
             rollouts.settle(selection, skip_reasons(skipped))
-            publication = learners.publish(workers.fleet.actors) if updates else None
+            publication = workers.publish() if updates else None
             if publication is not None:
                 rollouts.published(publication.version)
             idle = idle_shares(sampled.waited, time.monotonic() - started, rollouts.busy_share())

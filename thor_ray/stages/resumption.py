@@ -78,7 +78,7 @@ class StageCheckpoints:
         if newest is None:
             return 0
         progress: Mapping[str, int] = workers.learners.load(newest.path)
-        workers.learners.publish_again(workers.fleet.actors)
+        workers.publish_again()
         return progress[DONE]
 
     def rollouts(self, done: int) -> Path | None:

@@ -17,7 +17,8 @@ from typing import Any, Final, Self
 from actors.branching import Branching
 from actors.generation import derive_seed
 from actors.sampler import RolloutSettings
-from actors.stream import Family, RolloutDriver, SampledFamily
+from actors.stream import Family, LostEngine, RolloutDriver, SampledFamily
+from actors.supervision import ActorHandle
 from learners.checkpoint import CheckpointError
 from thor_ray.config import Recipe
 from thor_ray.errors import UserError
@@ -47,6 +48,9 @@ Select = Callable[[Sequence[Group]], Selection]
 
 STATE_FILE: Final = "stream.json"
 GROUPS_FILE: Final = "groups.parquet"
+
+MEND_SECONDS: Final = 1.0
+"""Between two looks, while the learner waits, at engines that are being started anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +187,12 @@ class StreamedRollouts(Rollouts):
         scheduler = EngineScheduler(ConcurrencyRule(initial=at_a_time, maximum=at_a_time))
         self._driver = RolloutDriver(
             RolloutCoordinator(stream, scheduler),
-            {f"engine-{index}": actor for index, actor in enumerate(workers.fleet.actors)},
+            self._engines(),
             self._request,
             self._reject,
             families,
+            recipe.engine.liveness,
+            self._replace,
         )
         self._taken: list[str] = []
         self._version = stream.version
@@ -205,7 +211,7 @@ class StreamedRollouts(Rollouts):
 
     def take(self, index: int) -> Sampled:
         started = time.monotonic()
-        families = self._driver.take()
+        families = self._families()
         now, before = time.monotonic(), self._took_at
         self._took_at = now
         self._taken = [family.uid for family in families if not family.filtered]
@@ -224,12 +230,10 @@ class StreamedRollouts(Rollouts):
         reasons = {family_uid(group.uid): str(group.dropped) for group in selection.dropped}
         reasons |= {family_uid(uid): reason for uid, reason in unlearnt.items()}
         self._driver.settle({uid: reasons[uid] for uid in self._taken if uid not in trained})
-        for lost in self._driver.lost:
-            # Before weights are published: nobody is there to receive them.
-            self._workers.fleet.retire(lost.actor)
 
     def published(self, version: int) -> None:
         self._driver.published(version)
+        self._driver.join(self._engines())
         self._version = version
 
     def save(self, place: Path) -> None:
@@ -240,6 +244,22 @@ class StreamedRollouts(Rollouts):
 
     def busy_share(self) -> float:
         return self._driver.busy_share()
+
+    def _families(self) -> list[SampledFamily]:
+        """Waits for the next ones, and meanwhile sees to it that there are engines to sample them."""
+        while not (families := self._driver.take(MEND_SECONDS)):
+            self._workers.fleet.supervisor.mend()
+            self._driver.join(self._engines())
+        return families
+
+    def _engines(self) -> dict[str, ActorHandle]:
+        return {engine.name: engine.actor for engine in self._workers.fleet.supervisor.serving}
+
+    def _replace(self, lost: LostEngine) -> bool:
+        """Whether any engine is left, or will be."""
+        supervisor = self._workers.fleet.supervisor
+        supervisor.lost(lost.name, lost.reason)
+        return supervisor.hopeful
 
     def _request(self, ticket: Ticket) -> Mapping[str, Any]:
         return {

@@ -6,12 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from actors.codec import TokenizerCodec
 from actors.fleet import RolloutFleet
-from actors.placement import start_rollout_actors, stop_rollout_actors
-from actors.reservation import Reservation
+from actors.placement import begin_rollout_actor, start_rollout_actors, stop_rollout_actors
+from actors.reservation import Bundles, Reservation
+from actors.supervision import Repair
 from learners.group import LearnerGroup
+from learners.publish import WeightPublication
 from learners.ranks import ReservedRanks
 from thor_ray.config import Recipe
 from thor_ray.progress import Progress
@@ -41,6 +44,20 @@ class Workers:
         if self._learners is None:
             raise RuntimeError("these workers were started without learners")
         return self._learners
+
+    def publish(self) -> WeightPublication:
+        """Brings the learner's weights to all engines as the next version; see `LearnerGroup.publish`.
+
+        An engine that dies or hangs meanwhile is replaced, and the version published again to those that live.
+
+        Raises:
+            RolloutActorDiedError: no engine is left.
+        """
+        return self.fleet.supervisor.deliver(self.learners.publish)
+
+    def publish_again(self) -> WeightPublication:
+        """The same under the version that the engines should have already; see `LearnerGroup.publish_again`."""
+        return self.fleet.supervisor.deliver(self.learners.publish_again)
 
 
 @contextmanager
@@ -79,7 +96,23 @@ def started_workers(recipe: Recipe, model: Path, *, learners: bool = True, versi
                     reserved=ReservedRanks(room.ranks.group, room.ranks.indices, room.ranks.gpus),
                 )
             )
-        yield Workers(RolloutFleet(starting.result(), room=recipe.engine.max_sequences), codec, group)
+        fleet = RolloutFleet(
+            starting.result(),
+            room=recipe.engine.max_sequences,
+            repair=_repair(recipe, model, version, room.engines, group),
+            liveness=recipe.engine.liveness,
+        )
+        stack.callback(lambda: stop_rollout_actors(fleet.supervisor.restarted))
+        yield Workers(fleet, codec, group)
+
+
+def _repair(recipe: Recipe, model: Path, version: int, bundles: Bundles, learners: LearnerGroup | None) -> Repair:
+    """Engines start on the weights of the first ones, and are owed the learner's where there is one."""
+
+    def start(place: int) -> Any:
+        return begin_rollout_actor(recipe, str(model), bundles, place, version, awaits_weights=learners is not None)
+
+    return Repair(start, None if learners is None else learners.publish_again, recipe.engine.restarts)
 
 
 def note_isolation(workers: Workers, log: RunLog, progress: Progress) -> None:

@@ -7,7 +7,7 @@ leading learner rank's process says how far everybody is; whoever waits for too 
 (`board`).
 """
 
-from thor_ray.weights.board import Board, TransferHangError
+from thor_ray.weights.board import Board, TransferHangError, call_off
 from thor_ray.weights.buckets import (
     ALIGNMENT,
     BUCKET_BYTES,
@@ -40,6 +40,7 @@ __all__ = [
     "WeightReceiver",
     "WeightSender",
     "WeightTransferError",
+    "call_off",
     "checksum",
     "combined_checksum",
     "pack",

@@ -3,6 +3,7 @@
 The board is a key-value store of torch in the process of learner rank 0. Weights never pass through it.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -19,6 +20,9 @@ LONGEST_NAP: Final = 5e-3
 
 CONNECT_TIMEOUT: Final = timedelta(seconds=60)
 
+CALL_OFF_TIMEOUT: Final = timedelta(seconds=10)
+"""It listens already, or never will again."""
+
 
 class TransferHangError(WeightTransferError):
     """Somebody waited too long; the message says for whom and what, and what everybody was seen doing last."""
@@ -32,6 +36,16 @@ def open_store(port: int = 0) -> TCPStore:
 def join_store(address: str, port: int) -> TCPStore:
     """Connects to the store of another process."""
     return TCPStore(address, port, is_master=False, timeout=CONNECT_TIMEOUT)
+
+
+def call_off(delivery: Delivery, reason: Exception) -> None:
+    """Tells all who take part in a delivery that it has failed, for one who died and cannot say so himself.
+
+    Where the board is gone, so is learner rank 0, and nobody is left to wait for the others.
+    """
+    with contextlib.suppress(RuntimeError):
+        store = TCPStore(delivery.address, delivery.port, is_master=False, timeout=CALL_OFF_TIMEOUT)
+        Board(store, "driver", delivery).fail(reason)
 
 
 class Board:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import ray
 
-from actors.fleet import Call, RolloutActorDiedError, RolloutFleet, RolloutStalledError
+from actors.fleet import Call, RolloutFleet, RolloutStalledError
+from actors.supervision import RolloutActorDiedError
 from thor_ray.problems.problem import Problem
 from thor_ray.trajectory import (
     ExecutionResult,

@@ -12,8 +12,9 @@ from typing import Any, cast
 import pytest
 import ray
 
-from actors.fleet import RolloutActorDiedError, RolloutFleet
+from actors.fleet import RolloutFleet
 from actors.stream import RolloutDriver, SampledFamily
+from actors.supervision import RolloutActorDiedError
 from thor_ray.config import FilterConfig, validate_recipe
 from thor_ray.problems import Problem
 from thor_ray.selection import Selection, select_groups

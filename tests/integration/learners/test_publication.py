@@ -4,7 +4,9 @@ The receiver is a second model in an actor of its own, which answers probes by i
 """
 
 import hashlib
+import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,9 @@ import torch
 
 from learners.group import LearnerGroup
 from learners.publish import WeightMismatchError
+from learners.ranks import ActorCallError
 from learners.sequences import TrainingSequence
-from thor_ray.config import ObjectiveConfig, OptimizerConfig
+from thor_ray.config import ObjectiveConfig, OptimizerConfig, PublishingConfig
 from thor_ray.weights import Delivery, NamedTensors, WeightReceipt, WeightReceiver
 
 # Ray's workers cannot import test modules.
@@ -29,7 +32,8 @@ BUCKET_BYTES = 200_000
 class Receiver:
     """Serves a model as an engine would.
 
-    Faults: ``stale`` loads nothing, ``corrupt`` computes another checksum, ``partial`` forgets a parameter.
+    Faults: ``stale`` loads nothing, ``corrupt`` computes another checksum, ``partial`` forgets a parameter, ``dies`` ends
+    the process with the first bucket.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,6 +51,8 @@ class Receiver:
         parameters = dict(self.model.named_parameters())
 
         def load(named: NamedTensors) -> None:
+            if self.fault == "dies":
+                os._exit(1)
             for name, tensor in named:
                 forgotten = self.fault == "partial" and name.endswith("layers.0.self_attn.q_proj.weight")
                 if not (forgotten or self.fault == "stale"):
@@ -111,6 +117,20 @@ def test_a_receiver_that_does_not_serve_what_was_sent_stops_the_run(
         learner.publish(receivers, BUCKET_BYTES)
     ray.get(receivers[1].fail_with.remote(None))
     assert learner.version == version
+
+
+def test_an_engine_that_dies_while_it_receives_weights_keeps_nobody_waiting(
+    learner: LearnerGroup, receivers: list[Any], tiny_policies: Any
+):
+    """Neither the ranks nor the other engine wait for it until their time limit, and the version can be sent again."""
+    version = learner.version
+    victim = ray.remote(Receiver).options(num_cpus=0.5).remote(tiny_policies.other)
+    ray.get(victim.fail_with.remote("dies"))
+    started = time.monotonic()
+    with pytest.raises(ActorCallError, match="engine 1 died"):
+        learner.publish([receivers[0], victim], BUCKET_BYTES)
+    assert learner.publish(receivers[:1], BUCKET_BYTES).version == learner.version == version + 1
+    assert time.monotonic() - started < PublishingConfig().timeout_seconds
 
 
 def test_an_engine_that_starts_anew_gets_the_version_that_the_others_serve(
