@@ -99,6 +99,30 @@ class TokenizerCodec:
                 raise UserError(f"policy.template {template} cannot be used: {error}", _OTHER_TEMPLATES) from error
         return self._frames[template]
 
+    def encode_conversation(self, turns: Sequence[tuple[str, str]]) -> list[int]:
+        """Token ids of a conversation, roles with contents, up to the assistant's first token; thinking is off.
+
+        A tokenizer without a chat template gets a plain transcript. Special tokens that a content quotes are spelt with a
+        space inside, so that no content can end a turn.
+
+        Raises:
+            ValueError: the chat template refuses the conversation.
+        """
+        harmless = [(role, self._without_specials(content)) for role, content in turns]
+        if self._tokenizer.chat_template is not None:
+            return self._read_frame(self._apply_chat_template(harmless, generate=True))
+        transcript = "".join(f"{role.capitalize()}: {content}\n\n" for role, content in harmless)
+        return self._text_start + self._read_frame(f"{transcript}Assistant:")
+
+    def spell(self, ids: Sequence[int]) -> str:
+        """Text of ``ids`` with special tokens spelt out, for servers that tokenise prompts on their own.
+
+        Without a beginning-of-sequence token in front, which such servers set themselves.
+        """
+        start = self._text_start if list(ids[: len(self._text_start)]) == self._text_start else []
+        text: str = self._backend.decode(list(ids[len(start) :]), skip_special_tokens=False)
+        return text
+
     def chat_turn_end(self) -> str | None:
         """What the chat template writes behind an answer, ``None`` where there is none or it has no answers.
 
@@ -118,6 +142,11 @@ class TokenizerCodec:
 
     def decode(self, ids: Sequence[int]) -> str:
         text: str = self._backend.decode(list(ids), skip_special_tokens=True)
+        return text
+
+    def _without_specials(self, text: str) -> str:
+        for special in self._specials:
+            text = text.replace(special, f"{special[0]} {special[1:]}")
         return text
 
     def _read_frame(self, text: str) -> list[int]:

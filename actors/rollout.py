@@ -14,7 +14,7 @@ from actors.codec import TokenizerCodec
 from actors.engine import EngineSettings, VllmEngine
 from actors.execution import make_sandbox
 from actors.families import FamilySampler
-from actors.generation import EngineError
+from actors.generation import EngineError, Generation, GenerationRequest
 from actors.live import LiveEvent
 from actors.sampler import RolloutSettings, TrajectorySampler
 from actors.scorers import Scored, Scorer
@@ -159,6 +159,12 @@ class RolloutActor:
         with self._in_flight():
             async with _deadline(f"continuing {len(prompts)} prompts"):
                 return await self._sampler.sample_text(prompts, sampling=sampling, seed=seed, stop=stop)
+
+    async def generate(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
+        """Continues token sequences, each on its own terms, without tools; see `TrajectorySampler.generate`."""
+        with self._in_flight():
+            async with _deadline(f"continuing {len(requests)} prompts"):
+                return await self._sampler.generate(requests)
 
     async def update_weights(self, delivery: Delivery) -> WeightReceipt:
         """Serves another version from now on. Nothing but families may be in flight, be it in engine, sandbox or grader.

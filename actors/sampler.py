@@ -227,6 +227,10 @@ class TrajectorySampler:
         generations = await asyncio.gather(*(self._generate(request) for request in requests))
         return [self._codec.decode(generation.ids) for generation in generations]
 
+    async def generate(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
+        """Continues token sequences side by side, each on its own terms, without tools."""
+        return list(await asyncio.gather(*(self._generate(request) for request in requests)))
+
     async def _play_and_score(
         self,
         episode: Episode,

@@ -90,6 +90,14 @@ PROMPT_TEMPLATES: Final[Mapping[str, PromptTemplate]] = {
         chat=True,
         thinking=True,
     ),
+    "reasoning_cot": PromptTemplate(
+        "reasoning models without tools: the text-only baseline",
+        "Solve the mathematics problem below. Think step by step, and put the final answer in \\boxed{}.\n\n"
+        f"Question: {QUESTION}",
+        chat=True,
+        thinking=True,
+        tools=False,
+    ),
 }
 """Prompt templates by the name that recipes use (spec section A.3, in words of our own). A policy is trained and
 evaluated under the same one: a recipe has one name for both, and a trained policy's directory remembers it

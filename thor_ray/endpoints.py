@@ -41,6 +41,22 @@ class EndpointRefusedError(EndpointError):
     """The server answered with an error."""
 
 
+class EndpointBusyError(EndpointRefusedError):
+    """The server answered, at every try, that it cannot answer now.
+
+    Attributes:
+        retry_after_seconds: The wait that it asked for at the last try, if it did.
+    """
+
+    def __init__(self, message: str, remedy: str = "", retry_after_seconds: float | None = None) -> None:
+        super().__init__(message, remedy)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class EndpointLostError(EndpointError):
+    """So many requests in a row have failed that it makes no sense to go on."""
+
+
 class EndpointReplyError(EndpointError):
     """The server answered, but not what its protocol says."""
 
@@ -77,6 +93,10 @@ class JsonEndpoint:
     def root(self) -> str:
         """The address without ``/v1``, below which vLLM serves what OpenAI has no name for."""
         return self.url.removesuffix("/v1")
+
+    def get(self, url: str) -> Any:
+        """What an address of the server holds; asked once, blocks meanwhile. Raises what ``post`` does."""
+        return self._once(urllib.request.Request(url, headers=self._headers))
 
     def post(self, url: str, body: Any) -> Any:
         """Sends ``body`` to an address of the server, and returns what its answer holds; blocks meanwhile.

@@ -4,6 +4,8 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
+from thor_ray.config.generation import GeneratorConfig
+from thor_ray.config.refining import RefinerConfig
 from thor_ray.config.section import Section
 
 
@@ -13,7 +15,14 @@ class TirgenConfig(Section):
     problems: int = Field(1500, ge=1, description="Training problems that demonstrations are built from.")
     attempts: int = Field(1, ge=0, description="Generator samples per problem; 0 uses worked solutions only.")
     temperature: float = Field(0.6, ge=0, description="Of the generator (spec B.2).")
-    step_tokens: int = Field(512, ge=1, description="L_step, tokens per generator step (spec B.2).")
+    step_tokens: int = Field(
+        512,
+        ge=1,
+        description="L_step, tokens per step of the generator, which is what a refiner sees: 512, for reasoning models 4,096 "
+        "(spec B.2).",
+    )
+    generator: GeneratorConfig = GeneratorConfig()
+    refiner: RefinerConfig = RefinerConfig()
     worked_solutions: bool = Field(
         True, description="Fall back on the problem's own worked solution where the generator's attempt is rejected."
     )
@@ -43,6 +52,18 @@ class TirgenConfig(Section):
         "(docs/tirgen.md lists them); empty takes the list `ours`. One demonstration a problem, difficulty and balance come "
         "after them, by the fields above.",
     )
+
+    @model_validator(mode="after")
+    def _agreeing_parts(self) -> Self:
+        if self.flawed_first > 0 and self.refiner.kind != "symbolic":
+            raise ValueError(f"tirgen.flawed_first does nothing with refiner.kind: {self.refiner.kind}")
+        minimum = self.generator.min_fragment_tokens
+        if minimum is not None and minimum > self.step_tokens:
+            raise ValueError(
+                f"tirgen.generator.min_fragment_tokens is {minimum}, more than step_tokens {self.step_tokens}: the refiner "
+                "would see nothing"
+            )
+        return self
 
     @model_validator(mode="after")
     def _known_rules(self) -> Self:

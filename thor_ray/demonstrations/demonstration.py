@@ -92,7 +92,6 @@ class Demonstration:
         claims: Every claim that programs were written for, in order.
         steps: How each step was taken apart, in order.
         response: All of the text, programs and observations included, without the token that ends it.
-        continued_tokens: What the generator wrote behind rewritten steps, whatever became of it.
     """
 
     trajectory: Trajectory
@@ -101,7 +100,6 @@ class Demonstration:
     claims: tuple[CheckedClaim, ...]
     steps: tuple[RefinedStep, ...] = ()
     response: str = ""
-    continued_tokens: int = 0
 
     @property
     def id(self) -> str:

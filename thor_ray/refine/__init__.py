@@ -1,9 +1,10 @@
 """TIRGen's refiner (critic): finds what a program can do in a step of reasoning, and writes that program.
 
-Pure text to text: nothing here runs a program, evaluates an expression or knows the problem.
+The symbolic refiner is pure text to text. The one that asks a language model is handed whom to ask and where to run programs.
 """
 
 from thor_ray.refine.claims import Claim, find_claims
+from thor_ray.refine.language_model import LLMRefiner
 from thor_ray.refine.operations import Operation, OperationKind
 from thor_ray.refine.refinement import Draft, Passage, Refinement, Refiner, Surroundings, Verdict
 from thor_ray.refine.refiner import SymbolicRefiner
@@ -11,6 +12,7 @@ from thor_ray.refine.refiner import SymbolicRefiner
 __all__ = [
     "Claim",
     "Draft",
+    "LLMRefiner",
     "Operation",
     "OperationKind",
     "Passage",

@@ -40,6 +40,8 @@ class Verdict(StrEnum):
     """It had to be asked again more often than is allowed."""
 
     # Revisions that are refused.
+    NO_COMPUTATION = "no_computation"
+    """A program only prints what it was given."""
     CODE_FAILED = "code_failed"
     """A program did not run, or printed nothing."""
     REASONING_CHANGED = "reasoning_changed"

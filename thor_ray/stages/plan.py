@@ -19,6 +19,7 @@ from thor_ray.preflight import file_faults, model_faults, require
 from thor_ray.prompt_record import prompt_faults
 from thor_ray.records import Stage, read_columns
 from thor_ray.stages.problem_sets import ProblemSets, problem_sets
+from thor_ray.stages.tirgen_models import endpoint_faults
 from thor_ray.tiny import base_model_path
 
 SMOKE: Final = (
@@ -87,8 +88,8 @@ def make_plan(recipe: Recipe, stages: Sequence[Stage]) -> Plan:
     """Reads everything that the run depends on.
 
     Raises:
-        PreflightError: the policy is not whole, does not fit the GPUs that the recipe is made for, or the demonstrations
-            are missing.
+        PreflightError: the policy is not whole, does not fit the GPUs that the recipe is made for, the demonstrations are
+            missing, or a model server of TIRGen does not answer.
         RecordFormatError: the demonstrations are no records of ours.
         ProblemFileError: a problem file is missing, or one of its lines is no problem.
         HeadCountError: the policy's attention heads cannot be dealt to learner.sequence_parallel ranks.
@@ -99,6 +100,8 @@ def make_plan(recipe: Recipe, stages: Sequence[Stage]) -> Plan:
         require(memory_faults_of(recipe, model))
         if recipe.learner.sequence_parallel > 1:
             refuse_heads(AutoConfig.from_pretrained(model), recipe.learner.sequence_parallel)
+    if Stage.TIRGEN in stages:
+        require(endpoint_faults(recipe))
     given = recipe.cold_start.demonstrations
     if Stage.COLD_START in stages and Stage.TIRGEN not in stages:
         if given is None:

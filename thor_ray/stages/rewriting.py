@@ -79,7 +79,6 @@ class Rewriter:
         generator = self.generator if source is Source.GENERATOR else None
         pieces = deque(enumerate(self.cut(solution)))
         refined: list[RefinedStep] = []
-        continued_tokens = 0
         while pieces and not self._is_answered(writer.prose):
             index, piece = pieces.popleft()
             text = writer.with_observed_values(piece.text)
@@ -93,10 +92,8 @@ class Rewriter:
             elif generator is not None and any(step.blocks for step in refined if step.index == index):
                 prompt = [*self.generator_prompt(problem), *self.codec.encode(writer.response)]
                 (continuation,) = await generator.sample([prompt], derive_seed(turn_seed, "continuation"))
-                continued_tokens += len(self.codec.encode(continuation))
                 pieces = deque(enumerate(self.cut(continuation), start=index + 1))
-        demonstration = await self._graded(writer, problem, source, tuple(refined))
-        return replace(demonstration, continued_tokens=continued_tokens)
+        return await self._graded(writer, problem, source, tuple(refined))
 
     def _is_answered(self, prose: str) -> bool:
         if not PROMPT_TEMPLATES[self.template].thinking:

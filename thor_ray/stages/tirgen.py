@@ -11,16 +11,13 @@ finished first, on how many solutions were under way at a time, or on how often 
 
 import asyncio
 import json
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import cycle
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from actors.codec import Codec
 from actors.execution import make_sandbox
 from thor_ray import __version__
-from thor_ray.config import Recipe, SamplingConfig, TirgenConfig
+from thor_ray.config import Recipe, TirgenConfig
 from thor_ray.demonstrations import (
     OURS,
     Circumstances,
@@ -39,23 +36,19 @@ from thor_ray.files import atomic_path
 from thor_ray.grading import GraderPool
 from thor_ray.problems import Problem
 from thor_ray.records import Stage
-from thor_ray.refine import SymbolicRefiner
 from thor_ray.runlog import RunLog
 from thor_ray.stages.candidates import BATCHES_AT_A_TIME, CandidateMill, Meter, OnProgress
 from thor_ray.stages.difficulty import DIFFICULTY, DifficultyLog, measure_difficulty
 from thor_ray.stages.rewriting import Rewriter
+from thor_ray.stages.tirgen_models import tirgen_models
 from thor_ray.stages.workers import Workers
 from thor_ray.tirgen import dataset, ledger
 from thor_ray.tirgen.costs import CandidateCost
-from thor_ray.tirgen.generation import Generator, Prompt
+from thor_ray.tirgen.generation import Generator
 from thor_ray.tirgen.inspection import FOLDER, STEPS
 from thor_ray.tirgen.ledger import Entry, Ledger
 from thor_ray.tirgen.result import TirgenResult, figures_of
 from thor_ray.trajectory import Group, GroupKind
-from thor_ray.usage import Usage
-
-TOP_K: Final = 50
-"""Of the generator (spec B.2, paper)."""
 
 
 def tirgen(
@@ -80,35 +73,25 @@ def tirgen(
         RecordFormatError: what an earlier attempt has left is not ours.
     """
     config = recipe.tirgen
-    generator = FleetGenerator(workers.fleet.actors, config, recipe.policy.max_context, workers.codec)
     place = log.path / FOLDER
     with (
         make_sandbox(recipe.sandbox) as code_runner,
         GraderPool() as grader,
         Ledger(place / ledger.FOLDER) as finished,
     ):
-        rewriter = Rewriter(
-            refiner=SymbolicRefiner(config.flawed_first, config.flawed_again),
-            code_runner=code_runner,
-            grader=grader,
-            codec=workers.codec,
-            end_of_sequence=workers.codec.end_of_sequence,
-            template=recipe.policy.template,
-            program_seconds=recipe.sandbox.timeout_seconds,
+        models = tirgen_models(workers, recipe, code_runner, grader)
+        building = build_demonstrations(
+            problems,
+            models.generator,
+            models.rewriter,
+            config,
+            recipe.policy.max_context,
+            recipe.seed,
+            finished,
+            on_progress,
+            batches_at_a_time=BATCHES_AT_A_TIME * len(workers.fleet.actors),
         )
-        result = asyncio.run(
-            build_demonstrations(
-                problems,
-                generator,
-                rewriter,
-                config,
-                recipe.policy.max_context,
-                recipe.seed,
-                finished,
-                on_progress,
-                batches_at_a_time=BATCHES_AT_A_TIME * len(workers.fleet.actors),
-            )
-        )
+        result = asyncio.run(models.finishing(building))
     _write_steps(result.steps(), place / STEPS)
     funnels = {name: funnel.to_json() for name, funnel in result.funnels.items()}
     if not result.kept:
@@ -260,43 +243,3 @@ def _losses(funnels: Mapping[str, Funnel]) -> str:
         fallen = [f"{outcome.rejected} {outcome.name}" for outcome in funnel.outcomes if outcome.rejected]
         told.append(f"{name} {funnel.entered} in" + (f", rejected by {', '.join(fallen)}" if fallen else ""))
     return "; ".join(told)
-
-
-class FleetGenerator:
-    """The policy on its rollout actors as a ``Generator``.
-
-    Args:
-        actors: Handles of rollout actors; calls are dealt out to them in turn.
-        config: Temperature and tokens per solution.
-        max_context: Tokens of prompt and solution together.
-        codec: Counts tokens.
-    """
-
-    def __init__(self, actors: Sequence[Any], config: TirgenConfig, max_context: int, codec: Codec) -> None:
-        self._actors = cycle(actors)
-        self._config = config
-        self._max_context = max_context
-        self._codec = codec
-        self._usage = Usage()
-
-    @property
-    def usage(self) -> Usage:
-        """What it has consumed so far."""
-        return self._usage
-
-    async def sample(self, prompts: Sequence[Prompt], seed: int) -> list[str]:
-        """One continuation of each prompt; see ``Generator``."""
-        started, longest = time.perf_counter(), max(map(len, prompts))
-        sampling = SamplingConfig(
-            temperature=self._config.temperature,
-            top_k=TOP_K,
-            max_new_tokens=min(self._config.step_tokens, self._max_context - longest),
-        )
-        texts: list[str] = await next(self._actors).sample_text.remote(prompts, sampling, seed)
-        self._usage += Usage(
-            calls=1,
-            prompt_tokens=sum(map(len, prompts)),
-            completion_tokens=sum(len(self._codec.encode(text)) for text in texts),
-            seconds=time.perf_counter() - started,
-        )
-        return texts
