@@ -107,6 +107,15 @@ class StageCheckpoints:
         for leftover in set(self._rotation.directory.glob(f"{_ROLLOUTS}*")) - kept:
             shutil.rmtree(leftover)
 
+    def keep(self, learners: LearnerGroup, done: int, save_rollouts: Callable[[Path], None] | None = None) -> None:
+        """Takes a checkpoint of what is finished, though none is due, unless there is one; see :meth:`take`.
+
+        A recipe that wants no checkpoints gets none.
+        """
+        newest = self._rotation.newest()
+        if done > (0 if newest is None else newest.state.progress[DONE]):
+            self.take(learners, done, 0, save_rollouts)
+
     def clear(self) -> None:
         """Removes all of them: the stage is over, and has left a model directory."""
         self._rotation.clear()
