@@ -20,7 +20,9 @@ from typing import Any, Self, TypeVar
 import ray
 from ray.exceptions import TaskCancelledError
 
+from actors.busy_time import BusyTime
 from actors.generation import WeightsUndefinedError
+from actors.going_on import is_suspended
 from actors.supervision import LOSSES, ActorHandle, RolloutActorDiedError, cause_of, no_token
 from thor_ray.config import LivenessConfig
 from thor_ray.stream import Part, RolloutCoordinator, StartOrder, Ticket, version_counts
@@ -50,6 +52,11 @@ class SampledFamily:
     problem: int
     groups: Family
     filtered: bool = False
+
+    @property
+    def suspended(self) -> bool:
+        """Whether some of it has still to go on."""
+        return any(map(is_suspended, self.groups))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +103,8 @@ class RolloutDriver:
         self._engines = dict(engines)
         self._request = request
         self._reject = reject
-        self._families = {family.uid: family for family in families if not family.filtered}
+        self._families = {family.uid: family for family in families if not (family.filtered or family.suspended)}
+        self._partials = {family.uid: family for family in families if family.suspended}
         self._filtered = [family for family in families if family.filtered]
         self._liveness = liveness or LivenessConfig()
         self._on_lost = on_lost
@@ -105,7 +113,12 @@ class RolloutDriver:
         """Engines that were given up, however late somebody still takes them for living."""
         self._calls: dict[tuple[str, str], Any] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._busy = _BusyTime()
+        self._busy = BusyTime()
+        self._asked: set[str] = set()
+        """Engines that are being asked for their pressure."""
+        self._cuts_tail = coordinator.stream.config.over_sample is not None
+        self._resting = self._cuts_tail
+        """Whether nothing is started, because the learner works and engines are to be empty meanwhile."""
         self._failure: BaseException | None = None
         self._closing = False
         self._news = asyncio.Event()
@@ -156,8 +169,8 @@ class RolloutDriver:
         self._do(self._publish(version))
 
     def snapshot(self, state: Callable[[RolloutCoordinator], T]) -> tuple[T, list[SampledFamily]]:
-        """Something about the coordinator, and the families that are sampled and not taken at the same time."""
-        return self._do(self._snapshot(lambda: (state(self._coordinator), [*self._families.values(), *self._filtered])))
+        """Something about the coordinator, and the families that are sampled, maybe in part, and not taken."""
+        return self._do(self._snapshot(lambda: (state(self._coordinator), self._kept())))
 
     def busy_share(self) -> float:
         """Share of the engines' time since the last call in which they had something to sample, in [0, 1]."""
@@ -185,6 +198,7 @@ class RolloutDriver:
         while True:
             if self._failure is not None:
                 raise self._failure
+            await self._rest_or_sample()
             if taken := self._coordinator.stream.take():
                 break
             if time.monotonic() >= deadline:
@@ -197,6 +211,24 @@ class RolloutDriver:
         filtered, self._filtered = self._filtered, []
         return [self._families.pop(each.uid) for each in taken] + filtered
 
+    async def _rest_or_sample(self) -> None:
+        """Where the tail is cut: empties engines once the next take has enough, and lets them sample until then."""
+        if not self._cuts_tail:
+            return
+        if not self._coordinator.stream.enough:
+            self._resting = False
+            self._start()
+            return
+        self._resting = True
+        for order in self._coordinator.cut_tail():
+            self._engines[order.engine].suspend_family.remote(order.uid)
+        while self._calls and self._failure is None:
+            self._news.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._liveness.silence_seconds):
+                    await self._news.wait()
+            await self._demand_signs_of_life()
+
     async def _settle(self, skipped: Mapping[str, str]) -> None:
         self._coordinator.stream.settle(skipped)
         self._start()
@@ -208,9 +240,12 @@ class RolloutDriver:
         self._forget_dropped()
         self._start()
 
+    def _kept(self) -> list[SampledFamily]:
+        return [*self._families.values(), *self._filtered, *self._partials.values()]
+
     def _start(self) -> None:
         """Carries out what is due; called after all news."""
-        for order in () if self._closing else self._coordinator.start():
+        for order in () if self._closing or self._resting else self._coordinator.start():
             task = self._loop.create_task(self._sample(order, self._engines[order.engine]))
             self._tasks.add(task)
             task.add_done_callback(self._ended)
@@ -229,7 +264,10 @@ class RolloutDriver:
         uid, engine = order.ticket.uid, order.engine
         if not any(busy == engine for _, busy in self._calls):
             self._heard[engine] = time.monotonic()
-        reference = actor.sample_family.remote(**self._request(order.ticket), uid=uid)
+        request = dict(self._request(order.ticket))
+        if (partial := self._partials.get(uid)) is not None:
+            request["partial"] = partial.groups
+        reference = actor.sample_family.remote(**request, uid=uid)
         self._calls[uid, engine] = reference
         try:
             # An engine that is silent for too long has to prove that it lives, or is killed, which ends this.
@@ -241,25 +279,52 @@ class RolloutDriver:
             self._give_up(engine, cause_of(error))
         else:
             self._heard[engine] = time.monotonic()
-            self._finished(order, family)
+            self._ended_sampling(order, family)
+            self._ask_pressure(engine, actor)
         finally:
             del self._calls[uid, engine]
             self._start()
 
-    def _finished(self, order: StartOrder, family: Family) -> None:
+    def _ended_sampling(self, order: StartOrder, family: Family) -> None:
         uid, problem = order.ticket.uid, order.ticket.problem
+        sampled = SampledFamily(uid, problem, family)
+        versions = sum((Counter(version_counts(group)) for group in family), Counter())
+        if sampled.suspended:
+            self._coordinator.suspended(uid, order.engine, Part(uid, versions) if versions else None)
+            if versions:
+                self._partials[uid] = sampled
+            self._forget_dropped()
+            return
+        self._partials.pop(uid, None)
         reason = self._reject(family)
         if reason is not None:
             if self._coordinator.filtered(uid, order.engine, reason):
                 self._filtered.append(SampledFamily(uid, problem, family, filtered=True))
             return
-        versions = sum((Counter(version_counts(group)) for group in family), Counter())
         if self._coordinator.finished(uid, order.engine, Part(uid, versions)):
-            self._families[uid] = SampledFamily(uid, problem, family)
+            self._families[uid] = sampled
+
+    def _ask_pressure(self, engine: str, actor: ActorHandle) -> None:
+        """Lets an engine that has finished something say how full it is; its limit follows."""
+        if engine not in self._asked:
+            self._asked.add(engine)
+            task = self._loop.create_task(self._hear_pressure(engine, actor))
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+
+    async def _hear_pressure(self, engine: str, actor: ActorHandle) -> None:
+        # One that dies or hangs is found out by those who wait for its families.
+        with contextlib.suppress(TimeoutError, *LOSSES):
+            async with asyncio.timeout(self._liveness.token_seconds):
+                pressure = await actor.pressure.remote()
+            self._coordinator.pressure(engine, pressure)
+            self._start()
+        self._asked.discard(engine)
 
     def _forget_dropped(self) -> None:
-        for uid in self._families.keys() - self._coordinator.stream.in_flight.keys():
-            del self._families[uid]
+        for kept in (self._families, self._partials):
+            for uid in kept.keys() - self._coordinator.stream.in_flight.keys():
+                del kept[uid]
 
     def _give_up(self, name: str, reason: str) -> None:
         actor = self._engines.pop(name, None)
@@ -310,26 +375,3 @@ class RolloutDriver:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-
-
-class _BusyTime:
-    """The share of engines that sample, over time."""
-
-    def __init__(self) -> None:
-        self._since: float | None = None
-        self._busy = self._all = 0
-        self._busy_seconds = self._seconds = 0.0
-
-    def note(self, now: float, busy: int, engines: int) -> None:
-        """From ``now`` on ``busy`` of ``engines`` sample."""
-        if self._since is not None:
-            self._busy_seconds += (now - self._since) * self._busy
-            self._seconds += (now - self._since) * self._all
-        self._since, self._busy, self._all = now, busy, engines
-
-    def share(self, now: float) -> float:
-        """Since the last call."""
-        self.note(now, self._busy, self._all)
-        share = self._busy_seconds / self._seconds if self._seconds else 0.0
-        self._busy_seconds = self._seconds = 0.0
-        return share

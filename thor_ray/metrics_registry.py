@@ -120,6 +120,12 @@ _ROUND: Final = (
     Metric("mismatch_abs/<lag>", Unit.NATS, "Mean difference of learner and engine on a sampled token" + _BY_LAG, LAGS),
     Metric("mismatch_p99/<lag>", Unit.NATS, "Its 99th percentile" + _BY_LAG, LAGS),
     Metric("mismatch_k3/<lag>", Unit.NATS, "How far learner and engine lie apart (k3 estimate)" + _BY_LAG, LAGS),
+    Metric(
+        "mismatch_limited/<lag>",
+        Unit.SHARE,
+        "Of tokens, those whose importance weight is cut or masked" + _BY_LAG,
+        LAGS,
+    ),
     Metric("idle/<who>", Unit.SHARE, "Of the round's time, that without work.", ("learner", "engines")),
     Metric("staleness_mean", Unit.MEAN_COUNT, "Versions that the oldest token of a problem's groups lies behind."),
     Metric("staleness_worst", Unit.COUNT, "The largest of these; at most rl.stream.max_staleness."),

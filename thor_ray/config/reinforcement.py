@@ -140,14 +140,27 @@ class RolloutStreamConfig(Section):
     refill: bool = Field(
         False, description="Sample another problem for one that has nothing to teach (dynamic sampling of DAPO)."
     )
+    over_sample: float | None = Field(
+        None,
+        gt=1,
+        description="Engines rest while the learner works: this many times rl.groups_per_round problems are begun for "
+        "each round, and what is not finished when there are enough is suspended, to go on later from its tokens. At "
+        "most max_staleness + 1. null lets engines run on while the learner works.",
+    )
     max_attempts: int = Field(3, ge=1, description="With how many engines a problem may be lost before it is dropped.")
 
     @model_validator(mode="after")
     def _nothing_without_effect(self) -> Self:
         fields = type(self).model_fields
-        idle = sorted(name for name in ("refill", "max_attempts") if getattr(self, name) != fields[name].default)
+        options = ("refill", "max_attempts", "over_sample")
+        idle = sorted(name for name in options if getattr(self, name) != fields[name].default)
         if self.max_staleness == 0 and idle:
             raise ValueError(f"rl.stream.max_staleness: 0 leaves {', '.join(idle)} without effect: remove it")
+        if self.over_sample is not None and self.over_sample > self.max_staleness + 1:
+            raise ValueError(
+                f"rl.stream.over_sample is {self.over_sample:g}, must be at most max_staleness + 1 = "
+                f"{self.max_staleness + 1}: raise max_staleness, since suspended groups keep tokens of older weights"
+            )
         return self
 
 

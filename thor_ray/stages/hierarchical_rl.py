@@ -18,6 +18,7 @@ from learners.mismatch import mismatch_by_lag
 from learners.publish import WeightPublication
 from learners.sequences import TrainingSequence, from_groups
 from thor_ray.config import Recipe, RLConfig
+from thor_ray.drop_record import append_drops
 from thor_ray.metrics import round_metrics
 from thor_ray.records import Learned, Stage
 from thor_ray.runlog import RunLog
@@ -26,7 +27,6 @@ from thor_ray.stages.evaluate import evaluate
 from thor_ray.stages.problem_sets import ProblemSets
 from thor_ray.stages.resumption import StageCheckpoints
 from thor_ray.stages.rollouts import Sampled, rollouts_for
-from thor_ray.stages.stopping import OrderlyStop
 from thor_ray.stages.workers import Workers
 from thor_ray.trajectory import Group
 
@@ -72,20 +72,16 @@ def hierarchical_rl(workers: Workers, problems: ProblemSets, recipe: Recipe, log
     checkpoints = StageCheckpoints(log, Stage.RL, recipe.learner)
     done = checkpoints.resume(workers)
     choose = partial(select, workers, config=config)
-    with (
-        rollouts_for(workers, problems.train, recipe, choose, done, checkpoints.rollouts(done)) as rollouts,
-        OrderlyStop(lambda finished: checkpoints.keep(learners, finished, rollouts.save), done) as stop,
-    ):
+    with rollouts_for(workers, problems.train, recipe, choose, done, checkpoints.rollouts(done)) as rollouts:
         spent = sampled_tokens(log)
         for index in range(done, config.rounds):
             if config.token_budget is not None and spent >= config.token_budget:
                 break
             started = time.monotonic()
             sampled = rollouts.take(index)
-            stop.hold()
             selection = choose(sampled.groups)
             dealt = list(minibatches(workers, selection.kept, config.updates_per_round, recipe.seed + index))
-            mismatch = mismatch_by_lag(chain(*dealt), learners.version)
+            mismatch = mismatch_by_lag(chain(*dealt), learners.version, config.objective.off_policy)
             updates, skipped = [], list[SkippedUpdate]()
             for minibatch in dealt:
                 updates.append(learners.update(minibatch))
@@ -99,12 +95,9 @@ def hierarchical_rl(workers: Workers, problems: ProblemSets, recipe: Recipe, log
             metrics = record(log, outcome)
             spent += metrics["sampled_tokens"]
             on_round(index + 1, metrics)
-            stop.release(index + 1)
             if config.evaluate_every and (index + 1) % config.evaluate_every == 0:
                 evaluate(workers, problems.heldout, recipe, log, Stage.EVALUATE_DURING_RL, round_index=index)
-            stop.hold()
             checkpoints.take(learners, index + 1, index + 1, rollouts.save)
-            stop.release(index + 1)
 
 
 def sampled_tokens(log: RunLog) -> int:
@@ -151,6 +144,7 @@ def record(log: RunLog, outcome: Round) -> dict[str, Any]:
     groups = [replace(group, dropped=dropped.get(group.uid)) for group in sampled.groups]
     gold = {problem.id: problem.answer for problem in sampled.problems}
     log.record_groups(groups, Stage.RL, outcome.index, gold_answers=gold, learned=learned)
+    append_drops(log.logs, log.state().attempt, outcome.index, sampled.drops)
     metrics = round_metrics(groups, sampled.seconds) | {
         "sampling_seconds": sampled.seconds,
         **{f"rejected/{reason}": selection.trajectory_rejects[reason] for reason in TrajectoryReject},

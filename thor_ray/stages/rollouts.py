@@ -21,6 +21,7 @@ from actors.stream import Family, LostEngine, RolloutDriver, SampledFamily
 from actors.supervision import ActorHandle
 from learners.checkpoint import CheckpointError
 from thor_ray.config import Recipe
+from thor_ray.drop_record import DroppedProblem
 from thor_ray.errors import UserError
 from thor_ray.files import write_text_atomically
 from thor_ray.problems import Problem
@@ -29,7 +30,9 @@ from thor_ray.selection import Selection, choose_failed_steps, reward_missing_ac
 from thor_ray.stages.problem_sets import problem_batches
 from thor_ray.stages.workers import Workers
 from thor_ray.stream import (
+    MOST_GROUPS,
     ConcurrencyRule,
+    DroppedGroup,
     DropReason,
     EngineScheduler,
     ProblemCursor,
@@ -64,6 +67,7 @@ class Sampled:
         seconds: Wall time in which all of it was sampled.
         waited: Wall time that the learner spent waiting for it, in seconds.
         figures: Of the stream, for the round's metrics.
+        drops: Groups that the stream dropped since the round before, whether or not they have trajectories.
     """
 
     episodes: list[Group]
@@ -72,6 +76,7 @@ class Sampled:
     seconds: float
     waited: float
     figures: Mapping[str, float | int] = field(default_factory=dict)
+    drops: Sequence[DroppedProblem] = ()
 
     @property
     def groups(self) -> list[Group]:
@@ -176,17 +181,20 @@ class StreamedRollouts(Rollouts):
             groups_per_update=config.groups_per_round,
             max_staleness=config.stream.max_staleness,
             updates=config.rounds,
+            over_sample=config.stream.over_sample,
             max_attempts=config.stream.max_attempts,
         )
         if saved is None:
             cursor = ProblemCursor(len(problems), recipe.seed)
             stream, families = TrajectoryStream(bounds, cursor, workers.learners.version), list[SampledFamily]()
+            drops_told = 0
         else:
-            stream, families = restored(bounds, saved)
-        at_a_time = max(1, recipe.engine.max_sequences // config.group_size)
-        scheduler = EngineScheduler(ConcurrencyRule(initial=at_a_time, maximum=at_a_time))
+            stream, families, drops_told = restored(bounds, saved)
+        at_a_time = min(max(1, recipe.engine.max_sequences // config.group_size), MOST_GROUPS)
+        # From there on each engine's limit follows what the engine says of its cache.
+        rule = ConcurrencyRule(initial=at_a_time)
         self._driver = RolloutDriver(
-            RolloutCoordinator(stream, scheduler),
+            RolloutCoordinator(stream, EngineScheduler(rule)),
             self._engines(),
             self._request,
             self._reject,
@@ -197,7 +205,7 @@ class StreamedRollouts(Rollouts):
         self._taken: list[str] = []
         self._version = stream.version
         self._took_at = time.monotonic()
-        self._drops_told = len(stream.drops)
+        self._drops_told = drops_told
         self._branching = branching(recipe)
 
     def __enter__(self) -> Self:
@@ -215,14 +223,15 @@ class StreamedRollouts(Rollouts):
         now, before = time.monotonic(), self._took_at
         self._took_at = now
         self._taken = [family.uid for family in families if not family.filtered]
-        groups = [self._rewarded(family.groups) for family in families]
+        groups, drops = [self._rewarded(family.groups) for family in families], self._new_drops()
         return Sampled(
             episodes=[each[0] for each in groups],
             steps=[step for each in groups for step in each[1:]],
             problems=[self._problems[family.problem] for family in families],
             seconds=now - before,
             waited=now - started,
-            figures=self._figures(families),
+            figures=self._figures(families, drops),
+            drops=[DroppedProblem(d.uid, self._problems[d.problem].id, d.reason, d.version) for d in drops],
         )
 
     def settle(self, selection: Selection, unlearnt: Mapping[str, str]) -> None:
@@ -240,7 +249,7 @@ class StreamedRollouts(Rollouts):
         state, families = self._driver.snapshot(lambda coordinator: stream_state(coordinator.stream))
         place.mkdir(parents=True, exist_ok=True)
         write_groups(place / GROUPS_FILE, (group for family in families for group in family.groups), Stage.RL, 0)
-        write_text_atomically(place / STATE_FILE, json.dumps(state))
+        write_text_atomically(place / STATE_FILE, json.dumps({"drops_told": self._drops_told, **state}))
 
     def busy_share(self) -> float:
         return self._driver.busy_share()
@@ -280,11 +289,15 @@ class StreamedRollouts(Rollouts):
         selection = self._select(self._rewarded(family))
         return None if selection.kept else str(selection.dropped[0].dropped)
 
-    def _figures(self, families: Sequence[SampledFamily]) -> dict[str, float | int]:
-        taken = [family for family in families if not family.filtered]
-        lags = [self._version - min(min(version_counts(g)) for g in family.groups) for family in taken]
+    def _new_drops(self) -> list[DroppedGroup]:
+        """Those that the stream has dropped since this was asked last, before a resume included."""
         drops, _ = self._driver.snapshot(lambda coordinator: list(coordinator.stream.drops[self._drops_told :]))
         self._drops_told += len(drops)
+        return drops
+
+    def _figures(self, families: Sequence[SampledFamily], drops: Sequence[DroppedGroup]) -> dict[str, float | int]:
+        taken = [family for family in families if not family.filtered]
+        lags = [self._version - min(min(version_counts(g)) for g in family.groups) for family in taken]
         counts = drop_counts(drops)
         return {
             "staleness_mean": sum(lags) / len(lags),
@@ -299,14 +312,19 @@ def family_uid(uid: str) -> str:
     return uid.partition("/")[0]
 
 
-def restored(bounds: StreamConfig, saved: Path) -> tuple[TrajectoryStream, list[SampledFamily]]:
-    """What ``StreamedRollouts.save`` wrote: the stream, and the families that had been sampled and not yet taken.
+def restored(bounds: StreamConfig, saved: Path) -> tuple[TrajectoryStream, list[SampledFamily], int]:
+    """What ``StreamedRollouts.save`` wrote.
+
+    Returns:
+        The stream; the families that had been sampled, maybe in part, and not yet taken; and how many of the stream's
+        drops the rounds before had told of.
 
     Raises:
         CheckpointError: a file is missing or damaged.
     """
     try:
-        stream = restore_stream(bounds, json.loads((saved / STATE_FILE).read_text(encoding="utf-8")))
+        state = json.loads((saved / STATE_FILE).read_text(encoding="utf-8"))
+        stream = restore_stream(bounds, state)
         groups = read_groups([saved / GROUPS_FILE])
     except (OSError, ValueError, UserError) as error:
         raise CheckpointError(
@@ -317,7 +335,7 @@ def restored(bounds: StreamConfig, saved: Path) -> tuple[TrajectoryStream, list[
     for uid, members in groupby(groups, key=lambda group: family_uid(group.uid)):
         problem = filtered[uid] if uid in filtered else stream.in_flight[uid].ticket.problem
         families.append(SampledFamily(uid, problem, list(members), filtered=uid in filtered))
-    return stream, families
+    return stream, families, state.get("drops_told", len(stream.drops))
 
 
 def branching(recipe: Recipe) -> Branching | None:

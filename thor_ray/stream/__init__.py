@@ -6,7 +6,7 @@ Pure: no cluster, no clock, no I/O. `TrajectoryStream` says what may be sampled 
 
 from thor_ray.stream.admission import StreamConfig
 from thor_ray.stream.checkpoint import restore_stream, stream_state
-from thor_ray.stream.concurrency import ConcurrencyRule, EnginePressure
+from thor_ray.stream.concurrency import MOST_GROUPS, ConcurrencyRule, EnginePressure
 from thor_ray.stream.coordinator import AbortOrder, RolloutCoordinator, StartOrder
 from thor_ray.stream.cursor import ProblemCursor
 from thor_ray.stream.groups import (
@@ -23,6 +23,7 @@ from thor_ray.stream.scheduler import EngineScheduler
 from thor_ray.stream.stream import StreamError, StreamStarvedError, TrajectoryStream, drop_counts
 
 __all__ = [
+    "MOST_GROUPS",
     "AbortOrder",
     "ConcurrencyRule",
     "DropReason",

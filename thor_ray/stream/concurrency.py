@@ -6,6 +6,10 @@ room, and gives way when it fills up or, at once, when the engine had to preempt
 
 import math
 from dataclasses import dataclass
+from typing import Final
+
+MOST_GROUPS: Final = 1024
+"""Never more on one engine at a time, whatever it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class ConcurrencyRule:
 
     initial: int = 4
     minimum: int = 1
-    maximum: int = 256
+    maximum: int = MOST_GROUPS
     grow_below: float = 0.6
     trim_above: float = 0.85
 

@@ -95,6 +95,11 @@ class TrajectoryStream:
         """Whether every take that was asked for is settled."""
         return self.updates_done >= self.config.updates
 
+    @property
+    def enough(self) -> bool:
+        """Whether as many groups are ready as a take wants."""
+        return self._counts[GroupState.READY] >= self.config.groups_per_update
+
     def count(self, state: GroupState) -> int:
         """Groups in a state."""
         return self._counts[state]
@@ -206,7 +211,7 @@ class TrajectoryStream:
 
     def tail(self) -> list[str]:
         """Running groups to suspend, as the next take has enough without them; empty unless ``over_sample`` is set."""
-        if self.config.over_sample is None or self._counts[GroupState.READY] < self.config.groups_per_update:
+        if self.config.over_sample is None or not self.enough:
             return []
         return [uid for uid, group in self.in_flight.items() if group.state is GroupState.RUNNING]
 
@@ -229,7 +234,7 @@ class TrajectoryStream:
                 "choose problems nearer to what the policy can do, relax rl.filters, or look at why groups are lost",
             )
         wanted = self.config.groups_per_update
-        if self.done or self._counts[GroupState.READY] < wanted:
+        if self.done or not self.enough:
             return []
         ready = [
             (group.samples.oldest_version, group.ticket.sequence, group, group.samples)

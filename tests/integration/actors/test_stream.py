@@ -22,6 +22,7 @@ from thor_ray.stages.rollouts import StreamedRollouts
 from thor_ray.stages.workers import Workers
 from thor_ray.stream import (
     ConcurrencyRule,
+    EnginePressure,
     EngineScheduler,
     ProblemCursor,
     RolloutCoordinator,
@@ -50,6 +51,7 @@ class Sampler:
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
         self._version = self._families = self._interrupted = 0
+        self._sampling: dict[str, asyncio.Event] = {}
 
     async def ready(self) -> int:
         return self._version
@@ -60,9 +62,36 @@ class Sampler:
     async def interrupted(self) -> int:
         return self._interrupted
 
-    async def sample_family(self, problem: Problem, uid: str, temper: str = "", **_: Any) -> list[Group]:
+    async def pressure(self) -> EnginePressure:
+        return EnginePressure(0.1)
+
+    async def sampling(self) -> int:
+        return len(self._sampling)
+
+    async def suspend_family(self, uid: str) -> None:
+        self._sampling[uid].set()
+
+    async def sample_in_parts(self, problem: Problem, uid: str, partial: Sequence[Group]) -> list[Group]:
+        """Of three problems one lasts until it is suspended, and comes to its end when it goes on."""
+        suspended = self._sampling[uid] = asyncio.Event()
+        if partial:
+            builder = TrajectoryBuilder.resume(partial[0].trajectories[0])
+        else:
+            builder = TrajectoryBuilder(f"{uid}/0", problem.id, [1])
+        builder.append_sampled(SpanKind.THOUGHT, [2, 3], [-0.1, -0.2], self._version)
+        if not partial and int(problem.id[1:]) % 3 == 0:
+            await suspended.wait()
+        del self._sampling[uid]
+        finish = FinishReason.SUSPENDED if suspended.is_set() else FinishReason.ANSWERED
+        return [Group(uid, GroupKind.EPISODE, problem.id, (builder.finish(finish, reward=1.0),))]
+
+    async def sample_family(
+        self, problem: Problem, uid: str, temper: str = "", partial: Sequence[Group] = (), **_: Any
+    ) -> list[Group]:
         """``faulty`` raises; ``mortal`` ends the process with its second family; ``endless`` never solves problem 3."""
         self._families += 1
+        if temper == "long":
+            return await self.sample_in_parts(problem, uid, partial)
         if temper == "faulty":
             raise ValueError(f"{problem.id} cannot be sampled")
         if temper == "mortal" and self._families == 2:
@@ -103,8 +132,8 @@ def select(groups: Sequence[Group]) -> Selection:
     return select_groups(groups, FilterConfig(failed_code=False))
 
 
-def coordinator(max_staleness: int, per_engine: int = 2) -> RolloutCoordinator:
-    bounds = StreamConfig(PER_UPDATE, max_staleness, UPDATES)
+def coordinator(max_staleness: int, per_engine: int = 2, over_sample: float | None = None) -> RolloutCoordinator:
+    bounds = StreamConfig(PER_UPDATE, max_staleness, UPDATES, over_sample=over_sample)
     rule = ConcurrencyRule(initial=per_engine, maximum=per_engine)
     return RolloutCoordinator(TrajectoryStream(bounds, ProblemCursor(len(PROBLEMS), 0)), EngineScheduler(rule))
 
@@ -178,6 +207,39 @@ def test_what_runs_until_it_is_too_old_is_interrupted_and_dropped(samplers):
     while not any(ray.get([each.interrupted.remote() for each in samplers], timeout=PATIENCE)):
         assert time.monotonic() < deadline, "the engine goes on with what nobody waits for"
         time.sleep(0.01)
+
+
+def test_the_tail_is_cut_and_goes_on_from_its_tokens_while_engines_rest_for_the_learner(samplers):
+    """Checked in the midst of each round: nothing is sampled, and what was suspended is kept for a checkpoint."""
+    serve(samplers, 0)
+    taken, kept = [], list[SampledFamily]()
+    # For the last update none is begun but those that it takes, and a long one would never be suspended.
+    rounds = UPDATES - 1
+
+    def request(ticket: Ticket) -> Mapping[str, Any]:
+        return {"problem": PROBLEMS[ticket.problem], "temper": "long"}
+
+    named = {f"engine-{index}": actor for index, actor in enumerate(samplers)}
+    with RolloutDriver(coordinator(1, per_engine=3, over_sample=2.0), named, request) as driver:
+        for version in range(rounds):
+            taken.append(driver.take())
+            assert ray.get([each.sampling.remote() for each in samplers], timeout=PATIENCE) == [0, 0]
+            _, families = driver.snapshot(lambda each: None)
+            kept += [family for family in families if family.suspended]
+            driver.settle({})
+            serve(samplers, version + 1)
+            driver.published(version + 1)
+            assert_staleness_held(taken[-1], version, 1)
+        state, _ = driver.snapshot(lambda each: stream_state(each.stream))
+    assert list(map(len, taken)) == [PER_UPDATE] * rounds
+    assert_nothing_lost_or_repeated(taken, state)
+    learnt = {family.uid: family.groups[0].trajectories[0] for families in taken for family in families}
+    resumed = [(family.groups[0].trajectories[0], learnt[family.uid]) for family in kept if family.uid in learnt]
+    assert resumed, "nothing was suspended and learnt from later"
+    for before, after in resumed:
+        assert after.ids[: len(before.ids)] == before.ids
+        assert after.versions[: len(before.ids)].tolist() == before.versions.tolist()
+        assert after.loss_mask().sum() == before.loss_mask().sum() + 2
 
 
 def test_an_engine_that_dies_costs_no_group_and_no_order(samplers):

@@ -32,7 +32,7 @@ from thor_ray.stages.hierarchical_rl import hierarchical_rl
 from thor_ray.stages.pipeline import Pipeline, run_plan
 from thor_ray.stages.plan import Plan, make_plan
 from thor_ray.stages.workers import Workers, started_workers
-from thor_ray.trajectory import GroupKind, SpanKind, Trajectory
+from thor_ray.trajectory import FinishReason, GroupKind, SpanKind, Trajectory
 
 pytestmark = pytest.mark.slow
 
@@ -217,6 +217,58 @@ def test_without_a_learning_rate_nothing_moves(cold_started, plan, tmp_path):
         assert metrics["learner/ratio_max"] == pytest.approx(1, abs=MISMATCH)
     for published in publications:
         assert published[WEIGHTS_GAP] < PUBLISHED_GAP
+
+
+def test_canary_without_a_learning_rate_the_mismatch_stays_flat_for_twenty_rounds(cold_started, plan, tmp_path):
+    """Engines run ahead, and weights are published and loaded again and again. As they are always the same, tokens of
+    old weights differ by arithmetic alone, just as new ones do: what grows here is a fault of publishing."""
+    rounds = 20
+    recipe = loop_recipe(
+        rounds=rounds,
+        groups_per_round=2,
+        group_size=2,
+        updates_per_round=1,
+        step_level=False,
+        sampling={"max_rounds": 1, "max_new_tokens": 48},
+        filters={"failed_code": False, "min_survivors": 0.0, "zero_variance": False},
+        optimizer={"learning_rate": 0.0},
+        stream={"max_staleness": 2},
+    )
+    run = train(cold_started, plan, recipe, tmp_path / "run")
+    found = [{name: value for name, value in each.items() if "mismatch" in name} for each in rounds_of(run)]
+    assert len(found) == len(publications_of(run)) == rounds
+    for figures in found:
+        lags = {name.partition("/")[2] for name in figures if name.startswith("mismatch_abs/")}
+        assert lags, "a round without a figure"
+        for lag in lags:
+            assert figures[f"mismatch_abs/{lag}"] <= figures[f"mismatch_p99/{lag}"] < MISMATCH
+            assert abs(figures[f"mismatch_k3/{lag}"]) < MISMATCH
+            assert figures[f"mismatch_limited/{lag}"] == 0
+    assert any("mismatch_abs/lag_1" in figures for figures in found), "nothing was sampled ahead"
+
+
+def test_the_tail_of_a_round_is_cut_and_learnt_from_later(cold_started, plan, tmp_path):
+    """On a real engine: what was suspended goes on with its tokens, each of which names the weights that sampled it."""
+    before = cold_started.learners.version
+    recipe = loop_recipe(
+        rounds=3,
+        groups_per_round=2,
+        filters={"failed_code": False, "min_survivors": 0.0, "zero_variance": False},
+        stream={"max_staleness": 2, "over_sample": 3.0},
+    )
+    run = train(cold_started, plan, recipe, tmp_path / "run")
+    rows = rows_of(run)
+    assert len({row.trajectory.id for row in rows}) == len(rows), "a group was handed out twice"
+    episodes = [row for row in rows if row.group_kind is GroupKind.EPISODE]
+    assert Counter(row.round for row in episodes) == dict.fromkeys(range(3), 2 * 4)
+    known = {row.trajectory.id: row.trajectory for row in rows}
+    for row in rows:
+        assert row.trajectory.finish is not FinishReason.SUSPENDED
+        lags = before + row.round - sampled_versions(row.trajectory)
+        assert ((lags >= 0) & (lags <= 2)).all()
+        if row.group_kind is GroupKind.STEP:
+            assert_is_continuation(row.trajectory, known)
+    assert max(metrics["staleness_worst"] for metrics in rounds_of(run)) > 0, "nothing was suspended"
 
 
 def test_a_round_samples_both_levels_learns_from_them_and_publishes(cold_started, plan, tmp_path):

@@ -14,11 +14,19 @@ from thor_ray.stages.rollouts import branching, family_uid, restored
 from thor_ray.stream import StreamConfig
 
 
-@pytest.mark.parametrize("option", [{"refill": True}, {"max_attempts": 5}])
+@pytest.mark.parametrize("option", [{"refill": True}, {"max_attempts": 5}, {"over_sample": 1.5}])
 def test_options_of_the_stream_without_one_are_refused(option: dict[str, Any]):
     with pytest.raises(RecipeError, match=f"max_staleness: 0 leaves {next(iter(option))} without effect"):
         validate_recipe({"rl": {"stream": option}}, "test")
     assert validate_recipe({"rl": {"stream": {"max_staleness": 1, **option}}}, "test").rl.stream.max_staleness == 1
+
+
+@pytest.mark.parametrize(("staleness", "factor"), [(1, 2.5), (2, 3.01)])
+def test_no_more_is_begun_than_may_be_finished_later(staleness: int, factor: float):
+    with pytest.raises(RecipeError, match=f"over_sample is {factor:g}, must be at most max_staleness . 1"):
+        validate_recipe({"rl": {"stream": {"max_staleness": staleness, "over_sample": factor}}}, "test")
+    with pytest.raises(RecipeError, match="over_sample"):
+        validate_recipe({"rl": {"stream": {"max_staleness": staleness, "over_sample": 1}}}, "test")
 
 
 def test_rounds_are_synchronous_unless_asked_for_otherwise():

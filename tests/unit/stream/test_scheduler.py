@@ -106,6 +106,7 @@ def test_a_queued_group_can_be_withdrawn():
         (8, 8, EMPTY, 10),
         (8, 5, EMPTY, 8),
         (8, 8, EnginePressure(0.7), 8),
+        (8, 8, EnginePressure(0.1, waiting=3), 8),
         (8, 8, FULL, 7),
         (8, 8, EnginePressure(0.7, preemptions=1), 6),
         (64, 8, EnginePressure(0.99, preemptions=3), 6),
