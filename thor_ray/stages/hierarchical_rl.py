@@ -27,6 +27,7 @@ from thor_ray.stages.evaluate import evaluate
 from thor_ray.stages.problem_sets import ProblemSets
 from thor_ray.stages.resumption import StageCheckpoints
 from thor_ray.stages.rollouts import Sampled, rollouts_for
+from thor_ray.stages.stopping import OrderlyStop
 from thor_ray.stages.workers import Workers
 from thor_ray.trajectory import Group
 
@@ -72,13 +73,17 @@ def hierarchical_rl(workers: Workers, problems: ProblemSets, recipe: Recipe, log
     checkpoints = StageCheckpoints(log, Stage.RL, recipe.learner)
     done = checkpoints.resume(workers)
     choose = partial(select, workers, config=config)
-    with rollouts_for(workers, problems.train, recipe, choose, done, checkpoints.rollouts(done)) as rollouts:
+    with (
+        rollouts_for(workers, problems.train, recipe, choose, done, checkpoints.rollouts(done)) as rollouts,
+        OrderlyStop(lambda finished: checkpoints.keep(learners, finished, rollouts.save), done) as stop,
+    ):
         spent = sampled_tokens(log)
         for index in range(done, config.rounds):
             if config.token_budget is not None and spent >= config.token_budget:
                 break
             started = time.monotonic()
             sampled = rollouts.take(index)
+            stop.hold()
             selection = choose(sampled.groups)
             dealt = list(minibatches(workers, selection.kept, config.updates_per_round, recipe.seed + index))
             mismatch = mismatch_by_lag(chain(*dealt), learners.version, config.objective.off_policy)
@@ -95,9 +100,12 @@ def hierarchical_rl(workers: Workers, problems: ProblemSets, recipe: Recipe, log
             metrics = record(log, outcome)
             spent += metrics["sampled_tokens"]
             on_round(index + 1, metrics)
+            stop.release(index + 1)
             if config.evaluate_every and (index + 1) % config.evaluate_every == 0:
                 evaluate(workers, problems.heldout, recipe, log, Stage.EVALUATE_DURING_RL, round_index=index)
+            stop.hold()
             checkpoints.take(learners, index + 1, index + 1, rollouts.save)
+            stop.release(index + 1)
 
 
 def sampled_tokens(log: RunLog) -> int:
