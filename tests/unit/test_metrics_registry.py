@@ -35,7 +35,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize(
     ("variants", "enumeration"),
     [
-        (FINISH_REASONS, FinishReason),
+        # What is suspended is not finished, so no round counts it.
+        (FINISH_REASONS, [each for each in FinishReason if each is not FinishReason.SUSPENDED]),
         (GRADES, GradeStatus),
         (TRAJECTORY_REJECTS, TrajectoryReject),
         (GROUP_REJECTS, GroupReject),
