@@ -218,10 +218,17 @@ def begin_rollout_actor(
         version: Of the weights in ``model``.
         awaits_weights: Whether the learner has others by now, which this actor is to be given before any prompt.
     """
+    actor = ray.remote(RolloutActor).options(**actor_options(bundles, index))
+    return actor.remote(recipe, model, version, awaits_weights=awaits_weights)
+
+
+def actor_options(bundles: Bundles, index: int) -> dict[str, Any]:
+    """What Ray is told of a rollout actor's room.
+
+    It is never restarted by Ray, which would serve the weights of its first start again without telling anybody.
+    """
     strategy = _strategy(bundles, index)
-    # Never restarted by Ray, which would serve the old weights again without telling anybody.
-    options = {"num_cpus": 1, "num_gpus": bundles.gpus, "max_restarts": 0, "scheduling_strategy": strategy}
-    return ray.remote(RolloutActor).options(**options).remote(recipe, model, version, awaits_weights=awaits_weights)
+    return {"num_cpus": 1, "num_gpus": bundles.gpus, "max_restarts": 0, "scheduling_strategy": strategy}
 
 
 def stop_rollout_actors(actors: list[Any], close_seconds: float = 30.0) -> None:

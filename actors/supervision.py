@@ -7,10 +7,11 @@ these are verified it serves. A place whose budget is spent is *given up*.
 Nobody watches over it in the background: whoever works with the engines calls `EngineSupervisor.mend` from time to time.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
@@ -21,6 +22,8 @@ from actors.generation import EngineError, WeightsUndefinedError
 from actors.restarts import RestartBudget
 from thor_ray.config import LivenessConfig, RestartConfig
 from thor_ray.errors import WorkerError
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -98,8 +101,6 @@ class _Place:
     """When it may be started (resting), or has to be ready (starting)."""
     ready: Any = None
     """Ray's reference to the first sign of life (starting)."""
-    reason: str = field(default="")
-    """Why the last engine was lost."""
 
 
 class EngineSupervisor:
@@ -267,11 +268,14 @@ class EngineSupervisor:
         ray.kill(place.engine.actor)
         place.ready = None
         self._last = f"the last one, {place.engine.name}, ended: {reason}"
-        due = place.budget.spend(time.monotonic())
+        now = time.monotonic()
+        due = place.budget.spend(now)
         if due is None:
             place.state = _State.GIVEN_UP
+            logger.warning("%s was lost, and its place is given up: %s", place.engine.name, reason)
         else:
             place.state, place.due = _State.RESTS, due
+            logger.warning("%s was lost; another is started in %.0f s: %s", place.engine.name, due - now, reason)
 
     def _begin_if_due(self, place: _Place) -> None:
         now = time.monotonic()

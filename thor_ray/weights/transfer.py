@@ -1,5 +1,6 @@
 """The one sequence of calls by which a version of the weights reaches the engines, over whichever link."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
@@ -42,7 +43,7 @@ class WeightSender:
         Args:
             delivery: What is sent, and how.
             gathered: The parameters of one bucket after the other. Asking for the next one gathers it, which is a
-                collective operation of all ranks.
+                collective operation of all ranks; so all are asked for, also where the delivery fails.
 
         Returns:
             Checksums of what this rank packed, by bucket; empty where it only took part in gathering.
@@ -76,6 +77,8 @@ class WeightSender:
         except Exception as error:
             board.fail(error)
             self._board = None
+            # Other ranks are in the same collective operations, and would wait in them for this one.
+            deque(gathered, maxlen=0)
             raise
         return tuple(sent)
 

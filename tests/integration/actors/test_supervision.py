@@ -121,6 +121,7 @@ def fleet(ray_cluster: Any) -> Iterator[MakeFleet]:
     ) -> RolloutFleet:
         successors = iter(later)
         actors = [started(learner.version, fate) for fate in fates]
+        ray.get([actor.ready.remote() for actor in actors], timeout=PATIENCE)
         repair = Repair(lambda place: started(None, next(successors, "")), learner.publish_again, restarts)
         made.append(RolloutFleet(actors, repair=repair, liveness=liveness))
         return made[-1]

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from thor_ray.weights import (
     WeightReceiver,
     WeightSender,
     WeightTransferError,
+    board,
+    call_off,
     plan_buckets,
 )
 from thor_ray.weights.board import open_store
@@ -218,6 +221,35 @@ def test_a_rank_that_only_gathers_goes_through_to_the_end() -> None:
 
     assert WeightSender(1, CPU).send(delivery, watched()) == ()
     assert ended == [True]
+
+
+def test_what_dies_while_it_receives_is_reported_by_the_driver_and_ranks_stay_in_step(
+    tmp_path: Path, executor: ThreadPoolExecutor
+) -> None:
+    """Nobody waits for the dead until the time limit, and all is gathered, since other ranks take part in that."""
+    party = Party("shared_memory", tmp_path, engines=1, timeout_seconds=600.0)
+    asked = []
+
+    def counted() -> Iterator[NamedTensors]:
+        for index, bucket in enumerate(gathered(model(0))):
+            asked.append(index)
+            yield bucket
+
+    sending = executor.submit(party.sender.send, party.delivery, counted())
+    call_off(party.delivery, RuntimeError("engine 0 died"))
+    with pytest.raises(WeightTransferError, match="driver failed: engine 0 died"):
+        sending.result(60)
+    assert asked == list(range(len(BUCKETS)))
+
+
+def test_calling_off_what_nobody_listens_to_any_more_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(board, "CALL_OFF_TIMEOUT", timedelta(seconds=1))
+    store = open_store()
+    delivery = replace(Party("shared_memory", tmp_path).delivery, port=store.port)
+    del store
+    call_off(delivery, RuntimeError("learner rank 0 died"))
 
 
 def test_memory_of_another_node_is_refused_with_what_to_do(
