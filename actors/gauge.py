@@ -33,7 +33,3 @@ class PressureGauge:
 
     def log_engine_initialized(self) -> None:
         """Nothing is printed."""
-
-    def record_sleep_state(self, is_awake: int, level: int) -> None:
-        """An engine that sleeps holds no cache."""
-        self._kv_usage = 0.0
