@@ -66,8 +66,7 @@ def name_of(expression: ast.AST) -> str:
 def blocking_calls(tree: ast.AST, file: str) -> Iterator[Fault]:
     for function in functions(tree):
         for node, _ in own_nodes(function):
-            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
-            if called in BLOCKING:
+            if isinstance(node, ast.Call) and (called := ast.unparse(node.func)) in BLOCKING:
                 yield Fault((file, function.name), node.lineno, f"{called} blocks the event loop")
 
 
