@@ -15,6 +15,7 @@ from thor_ray.metrics_registry import (
     FINISH_REASONS,
     GRADES,
     GROUP_REJECTS,
+    PASS_SIZES,
     REGISTRY,
     TRAJECTORY_REJECTS,
     Scope,
@@ -63,7 +64,8 @@ def test_what_is_recorded_is_registered(tmp_path):
     steps = dict.fromkeys(("reference_tokens", "entropy_tokens", "tokens", "importance_square_sum"), 1.0)
     assert unregistered("rl", (f"learner/{name}" for name in PolicyStatistics(**steps).metrics())) == []
     fields = {field.name for field in dataclasses.fields(EvaluationStatistics)}
-    assert fields == {name for metric in REGISTRY[Scope.EVALUATION] for name in metric.names}
+    passes = {f"pass_at/{k}" for k in PASS_SIZES}
+    assert fields | passes == {name for metric in REGISTRY[Scope.EVALUATION] for name in metric.names}
 
 
 def test_a_misspelt_name_is_told_and_so_is_any_of_an_unknown_stage():

@@ -206,7 +206,7 @@ def _print_report(report: "RewriteReport", console: "Console") -> None:
 def _print_funnel(funnel: "Funnel", console: "Console") -> None:
     from thor_ray.tirgen import funnel_table
 
-    _print_table(("filter", "entered", "rejected", "reasons"), funnel_table(funnel), console)
+    _print_table(("filter", "entered", "rejected", "reasons: how often, an example"), funnel_table(funnel), console)
 
 
 def _print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], console: "Console") -> None:
@@ -214,7 +214,7 @@ def _print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], console
 
     table = Table()
     for index, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if index == 0 or heading == "reasons" else "right")
+        table.add_column(heading, justify="left" if index == 0 or heading.startswith("reasons") else "right")
     for row in rows:
         table.add_row(*row)
     console.print(table)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from thor_ray.demonstrations import Demonstration, Funnel, RefinedStep
+from thor_ray.demonstrations import Demonstration, Funnel, RefinedStep, RuleOutcome
 from thor_ray.refine.agreement import Agreement
 from thor_ray.trajectory import ExecutionStatus
 
@@ -136,13 +136,18 @@ def claim_table(report: RewriteReport) -> list[Row]:
 
 
 def funnel_table(funnel: Funnel) -> list[Row]:
-    """Rule, entered, rejected, reasons with their counts."""
+    """Rule, entered, rejected, and a line for each reason: how often, and an example if there is one."""
+
+    def line(outcome: RuleOutcome, reason: str, count: int) -> str:
+        example = next((identity for identity, why in outcome.examples if why == reason), None)
+        return f"{reason} {count}" + ("" if example is None else f", {example}")
+
     return [
         (
             outcome.name,
             str(outcome.entered),
             str(outcome.rejected),
-            ", ".join(f"{reason} {count}" for reason, count in outcome.reasons.items()),
+            "\n".join(line(outcome, reason, count) for reason, count in outcome.reasons.items()),
         )
         for outcome in funnel.outcomes
     ]

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learners.sequences import DEMONSTRATION_UID, TrainingSequence
+from thor_ray import metrics_registry
 from thor_ray.config import ColdStartConfig
 from thor_ray.stages.coldstart import epochs, pause_after
-from thor_ray.stages.evaluate import pass_at
+from thor_ray.stages.evaluate import PASS_SIZES, pass_at
 from thor_ray.trajectory import FinishReason, GroupKind, SpanKind, Trajectory, TrajectoryBuilder
 
 
@@ -93,6 +94,7 @@ def test_pass_at_k_is_the_chance_that_one_of_k_samples_is_right():
     fewer = [each for each in trajectories if each.id != "easy-0"]
     assert set(pass_at(fewer)) == {"pass_at/2"}, "one problem has three samples only"
     assert pass_at([]) == {}
+    assert tuple(map(str, PASS_SIZES)) == metrics_registry.PASS_SIZES
 
 
 def trajectory(identity: str, problem: str, *, right: bool) -> Trajectory:
