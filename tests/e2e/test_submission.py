@@ -1,6 +1,8 @@
 """Jobs on a Ray cluster of one node that `ray start` has started: with a token, and open to all."""
 
 import os
+import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -17,6 +19,8 @@ import pytest
 import yaml
 
 from tests.support.commands import THOR
+from thor_ray.records import Stage
+from thor_ray.run_directory import RunDirectory
 
 pytestmark = pytest.mark.slow
 
@@ -73,6 +77,10 @@ def head(request: pytest.FixtureRequest) -> Iterator[Head]:
         "RAY_AUTH_MODE": request.param,
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_TMPDIR": str(place),
+        # A busy machine is slow, not dead.
+        "RAY_DASHBOARD_STARTUP_TIMEOUT_S": str(DEADLINE_SECONDS),
+        "RAY_agent_register_timeout_ms": str(1000 * DEADLINE_SECONDS),
+        "RAY_health_check_timeout_ms": str(1000 * DEADLINE_SECONDS),
     }
     if request.param == "token":
         environment["RAY_AUTH_TOKEN"] = TOKEN
@@ -152,11 +160,21 @@ def test_a_job_dry_runs_with_the_cluster_that_it_is_in(head, place, tmp_path):
         assert "fix: set RAY_AUTH_MODE=token" in refused.stderr
 
 
+def rounds_of(run: Path, attempt: int) -> list[int]:
+    """Rounds of hierarchical RL that one attempt has recorded."""
+    if not (run / "metrics.jsonl").is_file():
+        return []
+    lines = [line for line in RunDirectory(run).metrics(Stage.RL) if "reward" in line.metrics]
+    return [line.round for line in lines if line.attempt == attempt and line.round is not None]
+
+
 @pytest.mark.timeout(1200)
 def test_a_job_survives_its_watcher_is_stopped_and_goes_on(head, place, tmp_path):
     if head.environment["RAY_AUTH_MODE"] == "disabled":
         pytest.skip("once is enough; the cluster with a token is the harder one")
-    arguments = ["submit", "mine.yaml", "--runs", str(tmp_path / "runs"), "--name", "one", *SETTINGS]
+    # No checkpoint is due before the end: what is kept is kept because the run was stopped.
+    never = ["--set", "learner.checkpoint_every=1000"]
+    arguments = ["submit", "mine.yaml", "--runs", str(tmp_path / "runs"), "--name", "one", *SETTINGS, *never]
     run = tmp_path / "runs" / "one"
     first = job_of(head.thor(place, *arguments))
     watcher = subprocess.Popen(
@@ -166,17 +184,37 @@ def test_a_job_survives_its_watcher_is_stopped_and_goes_on(head, place, tmp_path
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + DEADLINE_SECONDS
-    while not list(run.glob("checkpoints/learner/rl/*/*")):
+    while not rounds_of(run, attempt=1):
         assert time.monotonic() < deadline, head.thor(place, "attach", first).stdout[-3000:]
         time.sleep(0.2)
         watcher.kill()
     watcher.wait()
     stopped = head.thor(place, "stop", first)
     assert "stopped" in stopped.stdout, stopped.stdout + stopped.stderr
-    rounds = (run / "metrics.jsonl").read_text().count('"stage": "rl"')
-    assert rounds > 0
+    assert [path.name for path in run.glob("checkpoints/learner/rl/*")]
+    finished = rounds_of(run, attempt=1)
     done = head.thor(place, *arguments, "--follow")
     assert done.returncode == 0, done.stdout[-3000:]
     assert "--resume" not in done.stdout.splitlines()[0], "the job decides on the cluster"
     assert (run / "report.json").is_file()
-    assert '"attempt": 2' in (run / "metrics.jsonl").read_text()
+    assert rounds_of(run, attempt=2) == list(range(finished[-1] + 1, 25)), "no round was lost, and none made twice"
+
+
+@pytest.mark.timeout(900)
+def test_rays_own_client_submits_too_and_leaves_behind_what_is_excluded(head, place, tmp_path):
+    (options,) = re.findall(r"--runtime-env-json '(.+)'", (ROOT / "docs/clusters.md").read_text())
+    submit = [str(Path(sys.executable).parent / "ray"), "job", "submit", "--address", head.address]
+    look = f"find . -type f; thor train mine.yaml --run-dir {tmp_path / 'runs' / 'two'} --dry-run"
+    submitted = subprocess.run(
+        [*submit, "--working-dir", ".", "--runtime-env-json", options, "--", "sh", "-c", shlex.quote(look)],
+        cwd=place,
+        env=head.environment,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+    assert submitted.returncode == 0, submitted.stdout + submitted.stderr
+    assert "./mine.yaml" in submitted.stdout
+    assert "large.bin" not in submitted.stdout
+    assert "1 node of 4 CPUs" in submitted.stdout
