@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 PROBLEMS = [Problem(f"p{index}", f"What is {index}?", str(index), "test") for index in range(12)]
 QUICK = RestartConfig(most=3, delay_seconds=0.1)
+IMPATIENT = LivenessConfig(silence_seconds=2, token_seconds=20)
 PATIENCE = 240.0
 """Seconds; on a busy machine a process takes long to start."""
 
@@ -156,8 +157,7 @@ def test_a_round_goes_on_with_an_engine_that_replaces_the_dead_and_has_its_weigh
 
 
 def test_an_engine_that_hangs_is_found_by_the_token_that_it_owes_and_replaced(fleet):
-    liveness = LivenessConfig(silence_seconds=1, token_seconds=5)
-    hung = fleet(Learner(), ["hangs"], liveness=liveness, restarts=RestartConfig(most=9, delay_seconds=0.1))
+    hung = fleet(Learner(), ["hangs"], liveness=IMPATIENT, restarts=RestartConfig(most=9, delay_seconds=0.1))
     assert len(round_of(hung)) == len(PROBLEMS)
     assert hung.supervisor.restarts >= 1
 
@@ -231,7 +231,7 @@ def streamed(fleet: RolloutFleet, learner: Learner, liveness: LivenessConfig) ->
 def test_a_stream_goes_on_whatever_becomes_of_its_only_engine(fleet, fate):
     """The rounds that an undisturbed run would train: no group is lost or repeated."""
     learner = Learner()
-    liveness = LivenessConfig(silence_seconds=1, token_seconds=5)
+    liveness = IMPATIENT if fate == "hangs" else LivenessConfig()
     one = fleet(learner, [fate], restarts=RestartConfig(most=9, delay_seconds=0.1), liveness=liveness)
     trained = streamed(one, learner, liveness)
     assert len(trained) == len(set(trained)) == ROUNDS * PER_ROUND
