@@ -64,6 +64,16 @@ class Stage(StrEnum):
         return self.value.endswith("_self_correction")
 
 
+EVALUATIONS: Final = {
+    Stage.EVALUATE_BASE: "base",
+    Stage.EVALUATE_COLD_START: "cold_start",
+    Stage.EVALUATE_COLD_START_SELF_CORRECTION: "cold_start_self_correction",
+    Stage.EVALUATE_RL: "rl",
+    Stage.EVALUATE_RL_SELF_CORRECTION: "rl_self_correction",
+}
+"""Evaluations of what a run has learnt, in this order, and what reports call the policy."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Learned:
     """What the learner made of a trajectory.

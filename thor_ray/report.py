@@ -1,4 +1,4 @@
-"""The report of a run, rebuilt at any time from what the run has recorded: ``report.json`` and ``report.html``."""
+"""The report of a run, rebuilt at any time from what the run has recorded: ``report.json``, ``.md`` and ``.html``."""
 
 import json
 from collections import Counter
@@ -8,31 +8,24 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import yaml
 
 from thor_ray.alarms import alarms
 from thor_ray.claims import learning_claims, weight_claims
 from thor_ray.files import write_text_atomically
 from thor_ray.metrics import evaluation_statistics
-from thor_ray.records import Stage, read_columns, read_records
+from thor_ray.records import EVALUATIONS, Stage, read_columns, read_records
+from thor_ray.report_figures import gains, stage_costs
 from thor_ray.run_directory import WEIGHTS_GAP, WEIGHTS_VERIFIED, WEIGHTS_VERSION, MetricsLine, RunDirectory
 from thor_ray.run_state import RunState
 from thor_ray.trajectory import GroupKind, Trajectory
-
-EVALUATIONS: Final = {
-    Stage.EVALUATE_BASE: "base",
-    Stage.EVALUATE_COLD_START: "cold_start",
-    Stage.EVALUATE_COLD_START_SELF_CORRECTION: "cold_start_self_correction",
-    Stage.EVALUATE_RL: "rl",
-    Stage.EVALUATE_RL_SELF_CORRECTION: "rl_self_correction",
-}
-"""Evaluations that the table shows, by the name they have there."""
 
 SMOKE: Final = "smoke"
 """The command whose runs make claims about learning; a quick smoke is another command."""
 
 
 def write_report(directory: RunDirectory) -> dict[str, Any]:
-    """Builds the report and writes both files.
+    """Builds the report and writes its three files.
 
     Returns:
         The contents of ``report.json``.
@@ -41,11 +34,14 @@ def write_report(directory: RunDirectory) -> dict[str, Any]:
         RecordFormatError: the run was recorded by another version.
         DiskFullError: no room.
     """
-    from thor_ray.report_page import render_page
+    from thor_ray.report_markdown import report_markdown
+    from thor_ray.report_page import render_page, sample_views
 
-    report = build_report(directory)
+    report, samples = build_report(directory), sample_views(directory)
+    recipe = yaml.safe_dump(directory.recipe().model_dump(mode="json"), sort_keys=False)
     write_text_atomically(directory.report_json, json.dumps(report, indent=2, allow_nan=False) + "\n")
-    write_text_atomically(directory.report_html, render_page(directory, report))
+    write_text_atomically(directory.report_markdown, report_markdown(report, samples, recipe))
+    write_text_atomically(directory.report_html, render_page(report, samples, recipe))
     return report
 
 
@@ -53,8 +49,8 @@ def build_report(directory: RunDirectory) -> dict[str, Any]:
     """Everything that ``report.json`` holds.
 
     Returns:
-        ``stages`` (an ``EvaluationStatistics`` by evaluated policy, of its latest round), ``rl_curve`` (the metrics of each round),
-        ``seconds`` (by stage, and their ``total``), ``weights``, ``trajectories``, ``claims``, ``alarms``, ``seed``,
+        ``stages`` (an ``EvaluationStatistics`` by evaluated policy, of its latest round), ``gains`` (of each policy over the one
+        before, `Gain`), ``costs`` (by stage, `StageCost`), ``rl_curve`` (the metrics of each round), ``seconds`` (by stage, and their ``total``), ``weights``, ``trajectories``, ``claims``, ``alarms``, ``seed``,
         ``versions``, and whence: ``run``, ``command``, ``status``, ``commit``, ``machine``, ``attempts``.
 
     Raises:
@@ -76,6 +72,8 @@ def build_report(directory: RunDirectory) -> dict[str, Any]:
         "status": str(state.seen_status),
         "seed": directory.recipe().seed,
         "stages": stages,
+        "gains": gains(directory, EVALUATIONS.items()),
+        "costs": stage_costs(directory, state),
         "rl_curve": rl_curve(directory, metrics),
         "seconds": stage_seconds(state),
         "weights": weights,

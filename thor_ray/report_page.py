@@ -6,12 +6,12 @@ from typing import Any
 
 import jinja2
 import numpy as np
-import yaml
 from markupsafe import Markup
 
 from thor_ray.charts import Series, interval_chart, line_chart
 from thor_ray.records import Record, read_records
 from thor_ray.report import sample_rows
+from thor_ray.report_sections import report_sections
 from thor_ray.run_directory import RunDirectory
 from thor_ray.segments import (
     Decoder,
@@ -23,29 +23,31 @@ from thor_ray.segments import (
     segments_of,
     step_of,
 )
-from thor_ray.texts import claim_text, duration, figure_text, percent, policy_label
+from thor_ray.texts import claim_text, duration, figure_text, policy_label
 from thor_ray.trajectory import NO_VERSION, DiscardedAttempt, ExecutionResult, SpanKind, Trajectory
 
 
-def render_page(directory: RunDirectory, report: Mapping[str, Any]) -> str:
-    """The page of a built report, with sample trajectories from the records."""
+def render_page(report: Mapping[str, Any], samples: Sequence[Mapping[str, Any]], recipe: str) -> str:
+    """The page of a built report.
+
+    Args:
+        report: As ``build_report`` makes it.
+        samples: Trajectories to show, from ``sample_views``.
+        recipe: Resolved, as YAML.
+    """
+    template = _environment().get_template("report.html")
+    sections = report_sections(report)
+    return template.render(report=report, sections=sections, charts=charts(report), samples=samples, recipe=recipe)
+
+
+def sample_views(directory: RunDirectory) -> list[dict[str, Any]]:
+    """Trajectories worth reading, from the records."""
     decode = directory.decoder()
-    samples = [
+    return [
         sample_view(record, decode)
         for path, row in sample_rows(directory)
         for record in read_records([path], row["trajectory_id"])
     ]
-    recipe = directory.recipe().model_dump(mode="json")
-    return (
-        _environment()
-        .get_template("report.html")
-        .render(
-            report=report,
-            charts=charts(report),
-            samples=samples,
-            recipe=yaml.safe_dump(recipe, sort_keys=False),
-        )
-    )
 
 
 def charts(report: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -167,10 +169,8 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "percent": percent,
         "duration": duration,
         "figure": figure_text,
         "claim": claim_text,
-        "policy": policy_label,
     }
     return environment

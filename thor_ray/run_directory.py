@@ -117,6 +117,10 @@ class RunDirectory:
         return self.path / "report.json"
 
     @property
+    def report_markdown(self) -> Path:
+        return self.path / "report.md"
+
+    @property
     def report_html(self) -> Path:
         return self.path / "report.html"
 

@@ -12,8 +12,9 @@ from tests.support.pages import Page
 from tests.support.runs import GOLD, TOKENIZER, evaluation, trajectory, write_run
 from thor_ray.charts import Series, interval_chart, line_chart, nice_ceiling
 from thor_ray.config import Recipe
-from thor_ray.records import Stage
+from thor_ray.records import Stage, read_records
 from thor_ray.report import build_report, sample_rows, weight_figures, write_report
+from thor_ray.report_markdown import fenced
 from thor_ray.run_directory import MetricsLine, RunDirectory
 from thor_ray.runlog import RunLog
 
@@ -46,6 +47,56 @@ def test_the_report_has_its_shape_and_the_figures_of_the_records(run):
     assert report["versions"]["thor-ray"]
     assert all(claim["holds"] for claim in report["claims"])
     assert {"name", "value", "threshold", "holds"} <= set(report["claims"][0])
+
+
+def test_what_each_policy_adds_is_paired_with_the_one_before(run):
+    gains = build_report(run)["gains"]
+    assert [(gain["policy"], gain["over"]) for gain in gains] == [
+        ("cold_start", "base"),
+        ("rl", "cold_start"),
+        ("rl_self_correction", "rl"),
+    ]
+    stages = build_report(run)["stages"]
+    for gain in gains:
+        added = stages[gain["policy"]]["pass_at_1"] - stages[gain["over"]]["pass_at_1"]
+        assert gain["difference"] == pytest.approx(added)
+        assert gain["low"] <= gain["difference"] <= gain["high"]
+
+
+def test_costs_are_the_sums_of_what_trajectories_cost(run):
+    costs = {cost["stage"]: cost for cost in build_report(run)["costs"]}
+    rows = [row.trajectory.cost for row in read_records(run.record_files(Stage.EVALUATE_RL_SELF_CORRECTION))]
+    cost = costs["evaluate_rl_self_correction"]
+    assert cost["trajectories"] == len(rows) > 0
+    assert cost["generated_tokens"] == sum(row.generated_tokens for row in rows)
+    assert cost["sandbox_calls"] == sum(row.sandbox_calls for row in rows)
+    assert list(costs) == [stage for stage in Stage if run.record_files(stage)]
+
+
+def test_markdown_tells_the_same_without_plots(run):
+    report = write_report(run)
+    text = run.report_markdown.read_text()
+    for heading in (
+        "Claims",
+        "Held-out problems",
+        "What each part adds",
+        "What it cost",
+        "RL by round",
+        "The run",
+        "Recipe",
+    ):
+        assert f"\n## {heading}\n" in text
+    assert f"| cold start | {100 * report['stages']['cold_start']['pass_at_1']:.1f} % |" in text
+    assert "<" not in text.split("## Sample trajectories")[0].replace("\\<", "")
+
+
+@given(st.text(alphabet="`a\n "))
+def test_a_fence_outlasts_what_it_holds(text):
+    first, *inside, last = fenced(text, "text").split("\n")
+    assert set(last) == {"`"}
+    assert first == f"{last}text"
+    assert "\n".join(inside) == text
+    assert last not in text
 
 
 def test_the_curve_has_every_round_and_the_evaluations_between(run):

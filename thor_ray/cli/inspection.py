@@ -29,7 +29,7 @@ class KindFilter(StrEnum):
 
 
 def report(run: RunArgument) -> None:
-    """Rebuild report.json and report.html from what the run has recorded, and print the table."""
+    """Rebuild report.json, .md and .html from what the run has recorded, and print the table."""
     from thor_ray.errors import UserError
     from thor_ray.evaluation.store import FOLDER
     from thor_ray.report import write_report
@@ -41,7 +41,11 @@ def report(run: RunArgument) -> None:
         raise UserError(f"{run} is an evaluation", f"thor eval report {run}")
     console = Console()
     print_report_table(write_report(directory), console)
-    console.print(f"{directory.report_json}\n{directory.report_html}", highlight=False, soft_wrap=True)
+    console.print(
+        f"{directory.report_json}\n{directory.report_markdown}\n{directory.report_html}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def show(

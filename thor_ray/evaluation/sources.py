@@ -12,8 +12,7 @@ from thor_ray.evaluation.figures import About
 from thor_ray.evaluation.samples import EvaluationSample, samples_of_records, strategy_name
 from thor_ray.evaluation.store import FOLDER, EvaluationDirectory, read_samples
 from thor_ray.problems import Problem, benchmark_named
-from thor_ray.records import Stage, read_records
-from thor_ray.report import EVALUATIONS
+from thor_ray.records import EVALUATIONS, Stage, read_records
 from thor_ray.run_directory import RUNS, RunDirectory
 
 HELD_OUT: Final = "held-out"
