@@ -9,6 +9,7 @@ sampling a round takes, where there is most to be gained: two things of equal le
 
 `sync` is `max_staleness: 0`, `async` lets engines run `--staleness` versions ahead, `cut tail` leaves them idle while
 the learner works, but begins half as many problems again as a round needs and suspends what is not finished in time.
+A round whose groups all have rewards without variance makes no update, and so has no learner's time: take enough groups.
 Rounds per hour are of all rounds but the first, which fills the stream. Rewards are compared round by round. Without
 `--policy` TIRGen and the cold start of the smoke come first, which takes minutes.
 """
