@@ -1,6 +1,7 @@
 """Generator, refiner and their rewriter as a recipe asks for them (``tirgen.generator.kind``, ``tirgen.refiner.kind``)."""
 
 import os
+import time
 from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -60,8 +61,9 @@ class FleetChatModel:
         request = GenerationRequest(
             tuple(ids), budget, sampling.temperature, sampling.top_p, sampling.top_k, seed=seed % 2**63
         )
+        started = time.perf_counter()
         (generation,) = await ask_actor(next(self._actors), [request])
-        usage = Usage(1, len(ids), len(generation.ids))
+        usage = Usage(1, len(ids), len(generation.ids), time.perf_counter() - started)
         return ChatReply(self._codec.decode(generation.ids), generation.cause is StopCause.EOS, usage)
 
 
