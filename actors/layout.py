@@ -1,5 +1,6 @@
 """Which node gets which engines and learner ranks: computed before anything is started, from sizes alone."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -113,27 +114,44 @@ def lay_out(demand: Demand, nodes: Sequence[Node]) -> Layout:
     """Puts ranks on as few nodes as engines leave room for, and engines, each whole, on what is left.
 
     Ranks talk to each other all the time, engines to nobody; so ranks go first, to the largest nodes. Each node gives them
-    as much as it can while all engines still find room, so that everything finds a place whenever there is a way.
+    as much as it can while all else still finds room on the nodes behind it, so that everything finds a place whenever
+    there is a way. Where there is none, engines go before ranks.
     """
     ordered = sorted(nodes, key=lambda node: (-node.gpus, -node.cpus, node.name))
-    room = {node.name: _engine_room(node, 0, demand) for node in ordered}
-    ranks: dict[str, int] = {}
-    left = demand.ranks
-    for node in ordered:
-        spare = max(0, sum(room.values()) - demand.engines)
-        most = min(left, node.cpus, node.gpus // demand.gpus_per_rank if demand.gpus_per_rank else node.cpus)
+    behind = _most_engines(demand, ordered)
+    engines = min(demand.engines, int(behind[0][0]))
+    ranks = max(count for count, room in enumerate(behind[0]) if room >= engines)
+    missing_engines, missing_ranks = demand.engines - engines, demand.ranks - ranks
+    shares = []
+    for node, room_behind in zip(ordered, behind[1:], strict=True):
         given = next(
-            count for count in range(most, -1, -1) if room[node.name] - _engine_room(node, count, demand) <= spare
+            count
+            for count in range(min(ranks, _rank_room(node, demand)), -1, -1)
+            if _engine_room(node, count, demand) + room_behind[ranks - count] >= engines
         )
-        ranks[node.name], left = given, left - given
-        room[node.name] = _engine_room(node, given, demand)
-    shares, waiting = [], demand.engines
-    for node in ordered:
-        engines = min(waiting, room[node.name])
-        waiting -= engines
-        if engines or ranks[node.name]:
-            shares.append(Share(node, engines, ranks[node.name]))
-    return Layout(tuple(shares), waiting, left)
+        here = min(engines, _engine_room(node, given, demand))
+        ranks, engines = ranks - given, engines - here
+        if here or given:
+            shares.append(Share(node, here, given))
+    return Layout(tuple(shares), missing_engines, missing_ranks)
+
+
+def _most_engines(demand: Demand, nodes: Sequence[Node]) -> list[list[float]]:
+    """For each position, the most engines that the nodes from there on have room for beside 0, 1, ... of the ranks.
+
+    Minus infinity where they have no room for so many ranks.
+    """
+    best = [[0.0, *[-math.inf] * demand.ranks]]
+    for node in reversed(nodes):
+        room = [_engine_room(node, count, demand) for count in range(_rank_room(node, demand) + 1)]
+        best.insert(
+            0,
+            [
+                max(room[here] + best[0][ranks - here] for here in range(min(ranks, len(room) - 1) + 1))
+                for ranks in range(demand.ranks + 1)
+            ],
+        )
+    return best
 
 
 def placement_faults(demand: Demand, nodes: Sequence[Node], *, gpus_wanted: bool) -> Iterator[Fault]:
@@ -190,6 +208,11 @@ def nodes_of(rows: Sequence[Mapping[str, Any]]) -> list[Node]:
         for row in rows
         if row["Alive"]
     ]
+
+
+def _rank_room(node: Node, demand: Demand) -> int:
+    """Ranks that a node has room for where no engine is."""
+    return min(demand.ranks, node.cpus, node.gpus // demand.gpus_per_rank if demand.gpus_per_rank else node.cpus)
 
 
 def _engine_room(node: Node, ranks: int, demand: Demand) -> int:

@@ -3,7 +3,7 @@
 from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from actors.layout import Demand, Layout, Node, describe, lay_out, nodes_of, placement_faults
@@ -39,6 +39,7 @@ def possible(demand: Demand, nodes: list[Node]) -> bool:
     return any(engines >= demand.engines and ranks >= demand.ranks for engines, ranks in reached)
 
 
+@example(Demand(2, 2, 2, 1), [Node("n0", 1, 2), Node("n1", 1, 3), Node("n2", 2, 2)])
 @given(demands, clusters)
 def test_a_layout_fits_exactly_if_there_is_a_way(demand, nodes):
     layout = lay_out(demand, nodes)
