@@ -10,25 +10,21 @@ A seed that is finished is not run again, one that was stopped goes on.
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
 
 from actors.codec import TokenizerCodec
-from thor_ray.config import Recipe, load_recipe
-from thor_ray.demonstrations import DemonstrationWriter
-from thor_ray.problems import Problem
+from thor_ray.config import load_recipe
 from thor_ray.progress import Progress
-from thor_ray.records import Stage, read_columns, write_groups
+from thor_ray.records import Stage
 from thor_ray.runlog import RunLog
 from thor_ray.stages.pipeline import run_plan
+from thor_ray.stages.plain_solutions import solutions_of, write_plain
 from thor_ray.stages.plan import SFT, Plan, make_plan
 from thor_ray.study.seeds import change, over_seeds
-from thor_ray.tirgen import inspection
-from thor_ray.tirgen.ledger import FOLDER, Ledger
-from thor_ray.trajectory import Group, GroupKind
 
 SAMPLES: Final = 16
 WITH_TIRGEN: Final = (Stage.EVALUATE_BASE, Stage.TIRGEN, *SFT)
@@ -51,9 +47,11 @@ def measured(seed: int, place: Path, overrides: Sequence[str], progress: Progres
     plan = make_plan(recipe, WITH_TIRGEN)
     refined = run(plan, place / f"seed-{seed}" / "tirgen", progress)
     found = {"base": refined.result(Stage.EVALUATE_BASE), "tirgen": refined.result(Stage.EVALUATE_COLD_START)}
-    for row, texts in plain_solutions(refined, plan.problems.train).items():
+    solutions = solutions_of(refined, plan.problems.train)
+    for row in ("unrefined", "worked"):
         demonstrations = place / f"seed-{seed}" / f"{row}.parquet"
         if not demonstrations.exists():
+            texts = [(one.problem, one.text if row == "unrefined" else one.problem.solution or "") for one in solutions]
             write_plain(demonstrations, texts, recipe, TokenizerCodec.from_directory(str(plan.model)))
         given = load_recipe("smoke", [*asked, f"cold_start.demonstrations={json.dumps(str(demonstrations))}"])
         learnt = run(make_plan(given, SFT), place / f"seed-{seed}" / row, progress)
@@ -67,30 +65,6 @@ def run(plan: Plan, path: Path, progress: Progress) -> RunLog:
     with log:
         run_plan(plan, log, progress)
     return log
-
-
-def plain_solutions(log: RunLog, problems: Iterable[Problem]) -> dict[str, list[tuple[Problem, str]]]:
-    """By row, a text for each problem that TIRGen has a demonstration of."""
-    asked = {problem.id: problem for problem in problems}
-    ledger = Ledger(log.path / inspection.FOLDER / FOLDER)
-    kept = set(read_columns(log.record_files(Stage.TIRGEN), ["trajectory_id"]).column(0).to_pylist())
-    candidates = [ledger.read(entry) for entry in ledger.entries() if entry.id in kept]
-    return {
-        "unrefined": [(asked[each.key.problem_id], each.solution) for each in candidates],
-        "worked": [(asked[each.key.problem_id], asked[each.key.problem_id].solution or "") for each in candidates],
-    }
-
-
-def write_plain(path: Path, texts: Iterable[tuple[Problem, str]], recipe: Recipe, codec: TokenizerCodec) -> None:
-    """Records solutions as they are, in the form in which the cold start reads demonstrations."""
-
-    def group(problem: Problem, text: str) -> Group:
-        prompt = codec.encode_prompt(recipe.policy.template, problem.question)
-        writer = DemonstrationWriter(f"plain/{problem.id}", problem.id, prompt, codec.encode, codec.end_of_sequence)
-        writer.think(text)
-        return Group(f"plain/{problem.id}", GroupKind.EPISODE, problem.id, (writer.finish(),))
-
-    write_groups(path, (group(*each) for each in texts), Stage.TIRGEN, 0, decode=codec.decode)
 
 
 def table(found: Sequence[Mapping[str, Mapping[str, Any]]]) -> str:

@@ -9,6 +9,7 @@ from tests.support.browser import CHROMIUM, FLAGS, needs_chromium
 from tests.support.dashboards import dashboard
 from tests.support.live_runs import Run
 from tests.support.runs import FAILED, evaluation, trajectory, write_rl_round, write_run
+from tests.support.steps import write_steps
 from thor_ray.metrics_registry import unregistered
 from thor_ray.records import Stage
 from thor_ray.run_directory import RunDirectory
@@ -24,6 +25,7 @@ VIEWS = (
     "time",
     "fleet",
     "compare",
+    "tirgen",
 )
 
 TINY_SMOKE = [
@@ -55,7 +57,9 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="NOT CHECKED: playw
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     place = tmp_path_factory.mktemp("runs")
-    return [write_run(place / "one"), write_run(place / "two")]
+    runs = [write_run(place / "one"), write_run(place / "two")]
+    write_steps(runs[0])
+    return runs
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +228,27 @@ def test_the_fleet_tells_what_each_engine_did_last(page, address):
     assert "serves version\n1" in second
     assert "20.0 s before" in second
     assert page.locator(".memory li").count() == 2
+
+
+def test_steps_of_tirgen_are_read_filtered_and_linked(page, address):
+    open_view(page, address, "overview")
+    page.keyboard.press("6")
+    ready(page, "tirgen")
+    assert page.locator(".candidate").count() == 20
+    first = page.locator(".candidate").first
+    assert "NameError" in first.inner_text()
+    assert "the text has 18, printed 36 (different)" in first.inner_text()
+    assert "<img" in page.locator(".candidate", has_text="gcd-7").first.inner_text()
+    page.get_by_label("kept").select_option("false")
+    until(page, "document.querySelectorAll('.candidate').length === 10")
+    assert "kept=false" in page.url
+    assert "answer_correct: wrong" in page.locator(".candidate").first.inner_text()
+    page.go_back()
+    until(page, "document.querySelectorAll('.candidate').length === 20")
+    page.keyboard.press("n")
+    until(page, "document.querySelector('.pager').innerText.includes('21 – 40 of 50')")
+    page.locator(".candidate button", has_text="gcd-23").click()
+    until(page, "document.querySelectorAll('.candidate').length === 1")
 
 
 def test_the_page_follows_a_run_and_outlives_it(page, tmp_path):

@@ -1,4 +1,4 @@
-"""Finished runs of a small study: base, cold start, hierarchical RL and self-correction of one seed."""
+"""Finished runs of a small study: all but those of episodes alone and without tools, of one seed."""
 
 from pathlib import Path
 
@@ -6,21 +6,22 @@ from tests.support.runs import FAILED, GOLD, OK, TOKENIZER, evaluation, trajecto
 from thor_ray.config import Recipe
 from thor_ray.records import Stage
 from thor_ray.runlog import RunLog
-from thor_ray.study.design import COLD_START, HIERARCHICAL_RL
+from thor_ray.study.design import COLD_START, HIERARCHICAL_RL, REPAIRS, UNREFINED
 from thor_ray.study.results import run_place
 
 PROBLEMS = 8
+SAMPLES = 2
 
 
 def write_study_runs(place: Path, seed: int) -> None:
     """Writes the runs of one seed."""
-    for run, stages in ((COLD_START, COLD_START.stages), (HIERARCHICAL_RL, HIERARCHICAL_RL.stages)):
+    for run in (COLD_START, HIERARCHICAL_RL, UNREFINED, *(run for run, _ in REPAIRS)):
         path = run_place(place, seed, run.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         TOKENIZER.save(str(path.parent / "tokenizer.json"))
         with RunLog.create(path, Recipe(name=run.name, seed=seed), "study") as log:
             log.keep_tokenizer(path.parent)
-            for stage in stages:
+            for stage in run.stages:
                 if stage in RIGHT:
                     _evaluate(log, stage, RIGHT[stage])
                 elif stage is Stage.RL:
@@ -32,6 +33,7 @@ def write_study_runs(place: Path, seed: int) -> None:
 RIGHT = {
     Stage.EVALUATE_BASE: 0,
     Stage.EVALUATE_COLD_START: 2,
+    Stage.EVALUATE_COLD_START_SELF_CORRECTION: 4,
     Stage.EVALUATE_RL: 6,
     Stage.EVALUATE_RL_SELF_CORRECTION: 8,
 }
@@ -42,11 +44,12 @@ def _evaluate(log: RunLog, stage: Stage, right: int) -> None:
     with log.stage(stage):
         samples = [
             trajectory(
-                f"{stage}/{number}",
+                f"{stage}/{number}/{sample}",
                 f"gcd-{number}",
                 () if stage is Stage.EVALUATE_BASE else (OK if number < right else FAILED,),
                 "36" if number < right else "18",
             )
             for number in range(PROBLEMS)
+            for sample in range(SAMPLES)
         ]
         log.record_groups(evaluation(stage, samples), stage, 0, gold_answers=GOLD)

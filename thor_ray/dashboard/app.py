@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from thor_ray.dashboard.access import SECURITY_HEADERS, Access, Refusal
 from thor_ray.dashboard.catalogue import Catalogue, RunView
+from thor_ray.dashboard.demonstrations import candidates_object
 from thor_ray.dashboard.details import tokens_object, trajectory_object
 from thor_ray.dashboard.families import group_object, tree_object
 from thor_ray.dashboard.index import Snapshot
@@ -29,6 +30,7 @@ from thor_ray.dashboard.statuses import Status
 from thor_ray.dashboard.timing import timing_object
 from thor_ray.errors import UserError
 from thor_ray.segments import printable
+from thor_ray.tirgen.inspection import Wanted
 
 MAX_WORDS: Final = 1000
 _TYPES: Final = {
@@ -149,6 +151,20 @@ def _add_runs(app: FastAPI, catalogue: Catalogue) -> None:
     @app.get("/api/fleet")
     def fleet(run: Words) -> Response:
         return _json(catalogue.view(run).fleet() | {"name": run})
+
+    @app.get("/api/tirgen")
+    def tirgen(
+        run: Words,
+        problem_id: Words = "",
+        kept: bool | None = None,
+        rule: Words = "",
+        verdict: Words = "",
+        agreement: Words = "",
+        offset: Annotated[int, Query(ge=0)] = 0,
+        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
+    ) -> Response:
+        wanted = Wanted(problem_id or None, kept, rule or None, verdict or None, agreement or None)
+        return _json(candidates_object(catalogue.view(run).candidates, wanted, offset, limit))
 
     @app.get("/api/timing")
     def timing(run: Words, stage: Words = "") -> Response:

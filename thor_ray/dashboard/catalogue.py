@@ -9,6 +9,7 @@ from threading import Lock
 from typing import Any, Final
 
 from thor_ray.alarms import Alarm, alarms, fleet_alarms
+from thor_ray.dashboard.demonstrations import CandidateIndex
 from thor_ray.dashboard.fleet import fleet_object
 from thor_ray.dashboard.index import FileStamp, RunIndex
 from thor_ray.dashboard.reading import NotRecordedError
@@ -31,6 +32,7 @@ class RunView:
         self.directory = directory
         self.index = RunIndex(directory)
         self.search = TextSearch()
+        self.candidates = CandidateIndex(directory)
         self._lock = Lock()
         self._decoder: Decoder | None = None
         self._figures: tuple[FileStamp | None, dict[str, Any], list[Alarm]] = (None, {}, [])

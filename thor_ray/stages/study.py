@@ -10,11 +10,15 @@ from pathlib import Path
 
 from rich.console import Console
 
+from actors.codec import TokenizerCodec
 from thor_ray.config import Recipe
 from thor_ray.errors import UserError
 from thor_ray.progress import Progress
+from thor_ray.records import Stage
+from thor_ray.run_directory import RunDirectory
 from thor_ray.runlog import RunLog
 from thor_ray.stages.pipeline import run_plan
+from thor_ray.stages.plain_solutions import solutions_of, write_plain
 from thor_ray.stages.plan import LEARNING, Plan, make_plan
 from thor_ray.study.design import StudyRun
 from thor_ray.study.results import run_place
@@ -72,7 +76,22 @@ def plan_of(seed: SeedPlan, run: StudyRun) -> Plan:
     if model is not None:
         policy = recipe.policy.model_copy(update={"model": str(model)})
         recipe = recipe.model_copy(update={"policy": policy})
+    if run.solutions_of is not None:
+        cold_start = recipe.cold_start.model_copy(update={"demonstrations": unrefined(seed, run.solutions_of)})
+        recipe = recipe.model_copy(update={"cold_start": cold_start})
     return make_plan(recipe, run.stages)
+
+
+def unrefined(seed: SeedPlan, name: str) -> Path:
+    """The solutions behind the demonstrations of a finished run, as they were; written once."""
+    path = seed.path(f"{name}-solutions.parquet")
+    if not path.exists():
+        (recipe,) = [recipe for run, recipe in seed.recipes.items() if run.name == name]
+        plan = make_plan(recipe, (Stage.TIRGEN,))
+        solutions = solutions_of(RunDirectory(seed.path(name)), plan.problems.train)
+        codec = TokenizerCodec.from_directory(str(plan.model))
+        write_plain(path, ((one.problem, one.text) for one in solutions), recipe, codec)
+    return path
 
 
 def run_side_by_side(commands: Mapping[int, Sequence[str]], logs: Path, side_by_side: int, console: Console) -> None:

@@ -1,14 +1,16 @@
 """Which runs the study consists of, and which rows of the paper's table 3 are read off them (spec G.3).
 
-Every seed is four training runs. Each begins with the recipe's policy or with what another run has learnt, so that the
-rows which differ in their RL alone have the same cold start. The three RL runs have the same budget of sampled tokens,
+Every seed is five training runs, and evaluations that repair failures in other ways. Each begins with the recipe's policy or
+with what another run has learnt, so that the rows which differ in their RL alone have the same cold start. The RL runs have the same budget of sampled tokens,
 ``rl.token_budget``: step-level branches count as well, so that they have to be worth what they cost.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
+from thor_ray.config import RepairStrategy
 from thor_ray.records import Stage
 
 
@@ -21,12 +23,27 @@ class StudyRun:
         stages: What it does.
         begins_with: The run whose last model it begins with; ``None`` is the recipe's policy.
         overrides: Of the recipe, ``section.field=value``.
+        solutions_of: The run whose demonstrations it learns from as they were before the refiner saw them.
     """
 
     name: str
     stages: tuple[Stage, ...]
     begins_with: str | None = None
     overrides: tuple[str, ...] = ()
+    solutions_of: str | None = None
+
+    @property
+    def needs(self) -> str | None:
+        """The run that has to be finished before."""
+        return self.begins_with or self.solutions_of
+
+
+class Comparison(StrEnum):
+    """The tables that rows are made for; any row may stand in others, too."""
+
+    ABLATION = "ablation"
+    REPAIR = "repair"
+    DEMONSTRATIONS = "demonstrations"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +57,7 @@ class StudyRow:
         stage: Its evaluation there.
         after: Label of the row that it adds something to; ``None`` for the first.
         in_paper: What the row's label in the paper's table begins with; ``None`` where the paper has no such row.
+        comparison: The table that it is made for.
     """
 
     label: str
@@ -48,6 +66,7 @@ class StudyRow:
     stage: Stage
     after: str | None = None
     in_paper: str | None = None
+    comparison: Comparison = Comparison.ABLATION
 
 
 _RL: Final = (Stage.RL, Stage.EVALUATE_RL, Stage.EVALUATE_RL_SELF_CORRECTION)
@@ -68,7 +87,23 @@ TEXT_RL: Final = StudyRun("text-rl", (Stage.RL, Stage.EVALUATE_RL), overrides=(*
 EPISODE_RL: Final = StudyRun("episode-rl", _RL, COLD_START.name, _EPISODES_ALONE)
 HIERARCHICAL_RL: Final = StudyRun("hierarchical-rl", _RL, COLD_START.name)
 
-RUNS: Final = (COLD_START, TEXT_RL, EPISODE_RL, HIERARCHICAL_RL)
+UNREFINED: Final = StudyRun("unrefined", (Stage.COLD_START, Stage.EVALUATE_COLD_START), solutions_of=COLD_START.name)
+
+
+def _repaired(label: str, run: StudyRun, stage: Stage) -> Iterator[tuple[StudyRun, StudyRow]]:
+    """A policy whose failures are repaired otherwise than the recipe has it, which is by step suffix."""
+    for strategy in (RepairStrategy.ACTION_ONLY, RepairStrategy.FULL_REPLAN):
+        name = f"{run.name}-{strategy}"
+        row = StudyRow(f"{label} {strategy}", str(strategy), name, stage, label, comparison=Comparison.REPAIR)
+        yield StudyRun(name, (stage,), run.name, (f"evaluation.correction.strategy={strategy}",)), row
+
+
+REPAIRS: Final = (
+    *_repaired("T3", COLD_START, Stage.EVALUATE_COLD_START_SELF_CORRECTION),
+    *_repaired("T5", HIERARCHICAL_RL, Stage.EVALUATE_RL_SELF_CORRECTION),
+)
+
+RUNS: Final = (COLD_START, TEXT_RL, EPISODE_RL, HIERARCHICAL_RL, UNREFINED, *(run for run, _ in REPAIRS))
 
 ROWS: Final = (
     StudyRow("T1", "base", COLD_START.name, Stage.EVALUATE_BASE, in_paper="T1"),
@@ -85,6 +120,15 @@ ROWS: Final = (
         "T3",
     ),
     StudyRow("T4c", "episode-level RL, with self-correction", EPISODE_RL.name, Stage.EVALUATE_RL_SELF_CORRECTION, "T4"),
+    StudyRow(
+        "T3u",
+        "cold start on the same solutions, not refined",
+        UNREFINED.name,
+        Stage.EVALUATE_COLD_START,
+        "T1",
+        comparison=Comparison.DEMONSTRATIONS,
+    ),
+    *(row for _, row in REPAIRS),
 )
 
 KNOBS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
@@ -132,13 +176,13 @@ def _knob_run(name: str, overrides: tuple[str, ...]) -> StudyRun:
 
 
 def needed(runs: Iterable[StudyRun], name: str) -> tuple[StudyRun, ...]:
-    """A run after all that it begins with.
+    """A run after all that it needs.
 
     Raises:
         KeyError: there is no such run.
     """
     by_name = {run.name: run for run in runs}
     chain = [by_name[name]]
-    while (before := chain[0].begins_with) is not None:
+    while (before := chain[0].needs) is not None:
         chain.insert(0, by_name[before])
     return tuple(chain)

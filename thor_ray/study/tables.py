@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean
+from typing import Final
 
+from thor_ray.config import RepairStrategy
 from thor_ray.evaluation.figures import BenchmarkFigures
 from thor_ray.evaluation.paper import Paper
 from thor_ray.evaluation.sections import DASH, Row, Section, Table, p_text, whole
 from thor_ray.evaluation.significance import chi_squared
-from thor_ray.study.design import StudyRow
+from thor_ray.study.design import Comparison, StudyRow
 from thor_ray.study.results import SeedResult, complete, pooled_tool_success
 from thor_ray.study.seeds import Change, OverSeeds, change, over_seeds
 
@@ -22,11 +24,15 @@ def study_sections(results: Sequence[SeedResult], rows: Sequence[StudyRow], pape
         rows: In the order of the table.
         paper: To put beside ours.
     """
-    shown = [row for row in rows if any(row.label in result.rows for result in results)]
+    finished = [row for row in rows if any(row.label in result.rows for result in results)]
+    shown = [row for row in finished if row.comparison is Comparison.ABLATION]
     return [
         _ablation(results, shown, paper),
         _code(results, shown),
         _tool_success(results, shown),
+        *_repair(results, finished, paper),
+        *_selection(results, shown, paper),
+        *_demonstrations(results, finished),
         _cost(results, shown),
     ]
 
@@ -58,11 +64,18 @@ def _ablation(results: Sequence[SeedResult], rows: Sequence[StudyRow], paper: Pa
 def _change_cells(row: StudyRow, found: Change | None) -> tuple[str, ...]:
     if row.after is None or found is None:
         return (row.after or DASH, DASH, DASH, DASH)
+    return row.after, *_points(found)
+
+
+def _points(found: Change | None) -> tuple[str, str, str]:
+    """A change in points, its limits and its p-value."""
+    if found is None:
+        return DASH, DASH, DASH
     points = f"{100 * found.difference.mean:+.1f}".replace("-", "−")
     limits = DASH
     if found.difference.low is not None and found.difference.high is not None:
         limits = f"{100 * found.difference.low:+.1f} to {100 * found.difference.high:+.1f}".replace("-", "−")
-    return row.after, points, limits, DASH if found.p_value is None else p_text(found.p_value)
+    return points, limits, DASH if found.p_value is None else p_text(found.p_value)
 
 
 def _paper_cells(row: StudyRow, paper: Paper) -> Iterator[str]:
@@ -141,6 +154,120 @@ def _tool_success(results: Sequence[SeedResult], rows: Sequence[StudyRow]) -> Se
     )
 
 
+_REPAIRED: Final = {"T3": "T3c", "T5": "T6"}
+"""Rows that repair by step suffix, by the row whose failures are repaired."""
+
+
+def _repair(results: Sequence[SeedResult], rows: Sequence[StudyRow], paper: Paper) -> Iterator[Section]:
+    labels = {row.label: row for row in rows}
+    lines = []
+    for base, suffix in _REPAIRED.items():
+        others = [row for row in rows if row.comparison is Comparison.REPAIR and row.after == base]
+        if base not in labels or suffix not in labels or not others:
+            continue
+        strategies = {RepairStrategy.STEP_SUFFIX.value: suffix, **{row.title: row.label for row in others}}
+        lines.append(Row((base, "none", *_repair_cells(results, base, base), *_paper_repair("none", paper))))
+        for strategy in RepairStrategy:
+            label = strategies[strategy]
+            cells = _repair_cells(results, base, label)
+            lines.append(Row((base, strategy.replace("_", " "), *cells, *_paper_repair(strategy, paper))))
+    if lines:
+        headings = ("", "repair", "avg@k", "95 %", "points", "95 %", "p", "pass ratio", "tokens cut away")
+        yield Section(
+            "Repair strategies (paper, table 5)",
+            (Table((*headings, *(f"paper, {model}" for model in ("THOR-7B", "THOR-Thinking-8B"))), tuple(lines)),),
+            (
+                "Points are above no repair, paired by seed. The paper repairs the trained policy; the cold start fails more often.",
+            ),
+        )
+
+
+def _repair_cells(results: Sequence[SeedResult], base: str, label: str) -> tuple[str, ...]:
+    figures = [result.rows[label] for result in results if label in result.rows]
+    accuracy = over_seeds([one.accuracy.value for one in figures])
+    added = (DASH, DASH, DASH) if label == base else _points(_change(results, base, label))
+    rates = [one.code.pass_rate.value for one in figures if one.code is not None and one.code.pass_rate is not None]
+    cut = [one.tokens.discarded for one in figures if one.tokens is not None]
+    return (
+        _percent(accuracy),
+        _limits(accuracy),
+        *added,
+        f"{100 * fmean(rates):.1f}" if rates else DASH,
+        f"{fmean(cut):.1f}" if cut else DASH,
+    )
+
+
+def _paper_repair(strategy: str, paper: Paper) -> Iterator[str]:
+    table = paper.tables["repair"]
+    for group in ("THOR-7B", "THOR-Thinking-8B"):
+        (row,) = [row for row in table.rows if row.group == group and row.label == strategy]
+        (value,) = table.values(row, ["average"])
+        yield DASH if value is None else f"{value:.1f}"
+
+
+def _selection(results: Sequence[SeedResult], rows: Sequence[StudyRow], paper: Paper) -> Iterator[Section]:
+    """Selection among the candidates of the trained policy, which do not correct themselves, as in the paper."""
+    row = next((row for row in rows if row.label == "T5"), None)
+    found = [result.rows["T5"] for result in results if "T5" in result.rows]
+    if row is None or not all(one.selection for one in found):
+        return
+    lines = [Row(("no selection", *_share_cells([one.accuracy.value for one in found]), DASH, DASH, DASH))]
+    for method in (chosen.method for chosen in found[0].selection):
+        chosen = [next(each for each in one.selection if each.method == method) for one in found]
+        added = change([one.accuracy.value for one in found], [one.accuracy.value for one in chosen])
+        lines.append(
+            Row((method.replace("_", " "), *_share_cells([one.accuracy.value for one in chosen]), *_points(added)))
+        )
+    candidates = found[0].selection[0].candidates
+    said = ", ".join(
+        f"{row.label} {value:.1f}"
+        for row in paper.tables["selection"].rows
+        if row.group == "THOR-7B" and (value := paper.tables["selection"].values(row, ["average"])[0]) is not None
+    )
+    yield Section(
+        f"Choosing one of {candidates} (paper, table 2)",
+        (Table(("T5", "accuracy", "95 %", "points", "95 %", "p"), tuple(lines)),),
+        (f"Points are above the mean candidate, paired by seed. The paper has for THOR-7B: {said}.",),
+    )
+
+
+def _demonstrations(results: Sequence[SeedResult], rows: Sequence[StudyRow]) -> Iterator[Section]:
+    if not any(row.comparison is Comparison.DEMONSTRATIONS for row in rows):
+        return
+    lines = []
+    for row in rows:
+        if row.label not in ("T1", "T3") and row.comparison is not Comparison.DEMONSTRATIONS:
+            continue
+        figures = [result.rows[row.label] for result in results if row.label in result.rows]
+        codes = [one.code for one in figures if one.code is not None]
+        rates = [code.pass_rate.value for code in codes if code.pass_rate is not None]
+        tried = [max(one.pass_at, key=lambda at: at.k) for one in figures if one.pass_at]
+        lines.append(
+            Row(
+                (
+                    row.label,
+                    row.title,
+                    *_share_cells([code.code_ratio.value for code in codes]),
+                    f"{100 * fmean(rates):.1f}" if rates else DASH,
+                    *_share_cells([one.accuracy.value for one in figures]),
+                    *_share_cells([at.share.value for at in tried]),
+                )
+            )
+        )
+    most = max((at.k for result in results for one in result.rows.values() for at in one.pass_at), default=1)
+    headings = ("", "policy", "code ratio", "95 %", "pass ratio", "avg@k", "95 %", f"pass@{most}", "95 %")
+    yield Section(
+        "Demonstrations against plain solutions (paper, figure 4)",
+        (Table(headings, tuple(lines)),),
+        (
+            (
+                "All three have the same problems; both cold starts the same number of solutions and of updates. The paper has code "
+                "ratios of 74.8 for the base, 91.7 with TIRGen and 43.6 with another data set (not reasoning), and of 8.5, 88.3 and 81.3."
+            ),
+        ),
+    )
+
+
 def _cost(results: Sequence[SeedResult], rows: Sequence[StudyRow]) -> Section:
     lines = []
     for row in rows:
@@ -174,6 +301,14 @@ def _change(results: Sequence[SeedResult], before: str, label: str) -> Change | 
         return None
     first, second = ([result.rows[name].accuracy.value for result in paired] for name in (before, label))
     return change(first, second)
+
+
+def _share_cells(values: Sequence[float]) -> tuple[str, str]:
+    """Mean and limits in per cent, or dashes without any value."""
+    if not values:
+        return DASH, DASH
+    figure = over_seeds(values)
+    return _percent(figure), _limits(figure)
 
 
 def _percent(figure: OverSeeds) -> str:

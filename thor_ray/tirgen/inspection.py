@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import jinja2
 from rich.text import Text
@@ -37,6 +37,29 @@ class Candidate:
     rejected: str | None
     steps: tuple[Row, ...]
 
+    @property
+    def verdicts(self) -> frozenset[str]:
+        """Of its steps."""
+        return frozenset(step["verdict"] for step in self.steps)
+
+    @property
+    def agreements(self) -> frozenset[str]:
+        """Of its claims with their programs' outputs."""
+        return frozenset(step["claim"]["agreement"] for step in self.steps if step["claim"] is not None)
+
+
+class Judged(Protocol):
+    """What can be asked of a candidate."""
+
+    @property
+    def problem_id(self) -> str: ...
+    @property
+    def rejected(self) -> str | None: ...
+    @property
+    def verdicts(self) -> frozenset[str]: ...
+    @property
+    def agreements(self) -> frozenset[str]: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -56,15 +79,14 @@ class Wanted:
     verdict: str | None = None
     agreement: str | None = None
 
-    def includes(self, candidate: Candidate) -> bool:
+    def includes(self, candidate: Judged) -> bool:
         """Whether a candidate is to be shown."""
-        claims = [step["claim"] for step in candidate.steps if step["claim"] is not None]
         return (
             self.problem in (None, candidate.problem_id)
             and self.kept in (None, candidate.rejected is None)
             and self.rule in (None, (candidate.rejected or "").partition(":")[0])
-            and (self.verdict is None or any(step["verdict"] == self.verdict for step in candidate.steps))
-            and (self.agreement is None or any(claim["agreement"] == self.agreement for claim in claims))
+            and (self.verdict is None or self.verdict in candidate.verdicts)
+            and (self.agreement is None or self.agreement in candidate.agreements)
         )
 
 
@@ -88,11 +110,35 @@ def read_candidates(path: Path) -> Iterator[Candidate]:
     Raises:
         UserError: a line is not what ``step_rows`` writes.
     """
-    with path.open() as lines:
-        rows = (_row(line, number, path) for number, line in enumerate(lines, start=1))
-        for identity, group in groupby(rows, key=lambda row: row["id"]):
-            steps = tuple(group)
-            yield Candidate(identity, steps[0]["problem_id"], steps[0]["rejected"], steps)
+    return (candidate for _, _, candidate in candidate_places(path))
+
+
+def candidate_places(path: Path) -> Iterator[tuple[int, int, Candidate]]:
+    """The same with the bytes of the file from which, and up to which, each can be read again (``candidate_at``)."""
+    with path.open("rb") as lines:
+        start = 0
+        for _, group in groupby(_rows(lines, path), key=lambda row: row[0]["id"]):
+            found = list(group)
+            end = start + sum(size for _, size in found)
+            yield start, end, _candidate([row for row, _ in found])
+            start = end
+
+
+def candidate_at(path: Path, start: int, end: int) -> Candidate:
+    """One candidate, from its place in the file."""
+    with path.open("rb") as file:
+        file.seek(start)
+        return _candidate([row for row, _ in _rows(file.read(end - start).splitlines(keepends=True), path)])
+
+
+def _rows(lines: Iterable[bytes], path: Path) -> Iterator[tuple[Row, int]]:
+    """Each row with the length of its line in bytes."""
+    for number, line in enumerate(lines, start=1):
+        yield _row(line, number, path), len(line)
+
+
+def _candidate(steps: Sequence[Row]) -> Candidate:
+    return Candidate(steps[0]["id"], steps[0]["problem_id"], steps[0]["rejected"], tuple(steps))
 
 
 def candidate_text(candidate: Candidate) -> Text:
@@ -139,7 +185,7 @@ def _indented(text: str, spaces: int = 4) -> str:
     return "\n".join(" " * spaces + line for line in text.splitlines())
 
 
-def _row(line: str, number: int, path: Path) -> Row:
+def _row(line: bytes, number: int, path: Path) -> Row:
     try:
         row = json.loads(line)
     except ValueError as error:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.dashboards import dashboard
 from tests.support.runs import FAILED, evaluation, trajectory, write_rl_round, write_run
+from tests.support.steps import write_steps
 from thor_ray.records import Stage
 from thor_ray.run_directory import RunDirectory
 from thor_ray.runlog import RunLog
@@ -23,7 +24,9 @@ SECRET = "nobody may read this"
 def runs(tmp_path_factory):
     place = tmp_path_factory.mktemp("runs")
     (place / "secret.txt").write_text(SECRET)
-    return [write_run(place / "one"), write_run(place / "two")]
+    runs = [write_run(place / "one"), write_run(place / "two")]
+    write_steps(runs[0])
+    return runs
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +116,30 @@ def test_the_tree_is_the_same_from_parent_and_child(client, asked):
     (branch,) = tree["branches"]
     assert [one["trajectory_id"] for one in branch["continuations"]] == ["rl0/s0.0", "rl0/s0.1"]
     assert all(one["first_sampled"] == branch["cut"] for one in branch["continuations"])
+
+
+def test_candidates_of_tirgen_are_filtered_and_paged_by_the_server(client):
+    everything = ask(client, "tirgen")
+    assert (everything["recorded"], everything["total"], everything["kept"]) == (50, 50, 40)
+    assert everything["rules"] == {"answer_correct": 10}
+    assert everything["verdicts"] == {"no_claim": 50, "codable": 50}
+    assert len(everything["rows"]) == 20
+    last = ask(client, "tirgen", kept="false", offset=8, limit=5)
+    assert (last["total"], [row["problem_id"] for row in last["rows"]]) == (10, ["gcd-44", "gcd-49"])
+    (one,) = ask(client, "tirgen", problem_id="gcd-10")["rows"]
+    words, computed = one["steps"]
+    assert [block["status"] for block in computed["blocks"]] == ["exception", "ok"]
+    assert "".join(text for _, text in computed["blocks"][1]["code"]) == "import math\nprint(math.gcd(36, 108))"
+    assert computed["claim"]["agreement"] == "different"
+    assert words["claim"] is None
+    assert ask(client, "tirgen", agreement="same")["rows"] == []
+    (hostile,) = ask(client, "tirgen", problem_id="gcd-7")["rows"]
+    assert hostile["steps"][0]["text"] == "<img src=x onerror=alert(1)>␛[31m"
+    assert ask(client, "tirgen", run="two") == {
+        **dict.fromkeys(("recorded", "total", "kept"), 0),
+        **{name: {} for name in ("rules", "verdicts", "agreements")},
+        "rows": [],
+    }
 
 
 def test_time_adds_up(client):

@@ -8,7 +8,7 @@ import pytest
 from tests.support.pages import Page
 from tests.support.study import write_study_runs
 from thor_ray.errors import UserError
-from thor_ray.study.design import ROWS
+from thor_ray.study.design import ROWS, Comparison
 from thor_ray.study.report import write_study
 from thor_ray.study.results import complete, read_results
 
@@ -30,7 +30,8 @@ def cells(markdown: str, heading: str, label: str) -> list[str]:
 def test_rows_are_read_off_the_runs_that_judged_them(place):
     results = read_results(place, ROWS)
     assert [result.seed for result in results] == [0, 1, 2]
-    assert set(results[0].rows) == {"T1", "T3", "T5", "T6"}
+    repairs = {row.label for row in ROWS if row.comparison is Comparison.REPAIR}
+    assert set(results[0].rows) == {"T1", "T3", "T3c", "T3u", "T5", "T6"} | repairs
     assert results[0].rows["T3"].accuracy.value == 0.25
     assert results[2].rows["T5"].accuracy.value == 0.75
 
@@ -58,6 +59,35 @@ def test_the_report_puts_ours_beside_the_papers(place):
     assert page.open == []
     assert "svg" in page.tags
     assert all(file.read_text().startswith("<svg") for file in place.glob("*.svg"))
+
+
+def test_repair_strategies_stand_beside_the_papers(place):
+    write_study(place, ROWS)
+    section = (place / "study.md").read_text().split("## Repair strategies")[1].split("\n## ", maxsplit=1)[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:3] == "| T"]
+    assert [(row[0], row[1]) for row in rows] == [
+        (base, strategy) for base in ("T3", "T5") for strategy in ("none", "action only", "step suffix", "full replan")
+    ]
+    by = {(row[0], row[1]): row for row in rows}
+    assert by["T3", "none"][4] == "–"
+    assert by["T3", "step suffix"][4] == "+25.0"
+    assert by["T5", "none"][-2:] == ["59.7", "78.5"]
+    assert by["T5", "full replan"][-2:] == ["60.4", "79.2"]
+
+
+def test_selection_is_among_the_candidates_of_the_trained_policy(place):
+    write_study(place, ROWS)
+    text = (place / "study.md").read_text()
+    for method in ("no selection", "self consistency", "self rewarded"):
+        assert cells(text, "Choosing one of 2", method)[1] == "75.0"
+
+
+def test_demonstrations_are_compared_with_plain_solutions(place):
+    write_study(place, ROWS)
+    text = (place / "study.md").read_text()
+    heading = "Demonstrations against plain solutions"
+    assert [cells(text, heading, label)[0] for label in ("T1", "T3", "T3u")] == ["T1", "T3", "T3u"]
+    assert cells(text, heading, "T3")[2] == "100.0"
 
 
 def test_nothing_to_report_is_said(tmp_path):

@@ -9,16 +9,18 @@ import * as trajectory from "/trajectory.js";
 import * as group from "/group.js";
 import * as tree from "/tree.js";
 import * as time from "/time.js";
+import * as tirgen from "/tirgen.js";
 import * as fleet from "/fleet.js";
 import * as compare from "/compare.js";
 
-const VIEWS = { overview, rollouts, trajectory, group, tree, time, fleet, compare };
-const TABS = ["overview", "rollouts", "time", "fleet", "compare"];
+const VIEWS = { overview, rollouts, trajectory, group, tree, time, fleet, compare, tirgen };
+const TABS = ["overview", "rollouts", "time", "fleet", "compare", "tirgen"];
+const TITLES = { tirgen: "TIRGen" };
 const INSIDE = { trajectory: "rollouts", group: "rollouts", tree: "rollouts" };
 const POLL_MILLISECONDS = 2000;
 const CALM = { finished: "good", running: "live", interrupted: "warn", failed: "bad", unreadable: "bad" };
 const KEYS = [
-  ["1 … 5", "overview, rollouts, time, fleet, compare"],
+  ["1 … 6", "overview, rollouts, time, fleet, compare, tirgen"],
   ["/", "search rollouts"],
   ["j  k", "next, previous row or sibling"],
   ["Enter", "open the chosen row"],
@@ -69,7 +71,7 @@ async function show() {
 
 function tabs(active) {
   replace(document.getElementById("views"), TABS.map((name) =>
-    h("a", { href: link(name), "aria-current": name === active ? "page" : null }, name)));
+    h("a", { href: link(name), "aria-current": name === active ? "page" : null }, TITLES[name] ?? name)));
 }
 
 function say(message) {
