@@ -102,6 +102,8 @@ class SamplerStats:
     cached_tokens: int = 0
     generated_tokens: int = 0
     sandbox_calls: int = 0
+    program_seconds: float = 0.0
+    queue_seconds: float = 0.0
     infra_errors: int = 0
     grades: int = 0
     grader_failures: int = 0
@@ -318,6 +320,8 @@ class TrajectorySampler:
             result = to_execution_result(await _within(settings.deadline_seconds, running), timeout)
         except TimeoutError:
             result = ExecutionResult(ExecutionStatus.INFRA_ERROR, INFRA_TEXT)
+        self.stats.program_seconds += result.wall_seconds
+        self.stats.queue_seconds += result.queue_seconds
         self.stats.infra_errors += result.status is ExecutionStatus.INFRA_ERROR
         return result
 

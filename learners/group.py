@@ -27,6 +27,8 @@ from learners.worker import PolicySpec, RankUpdate
 from learners.worker_group import WorkerGroup
 from thor_ray.config import LearnerConfig, ObjectiveConfig, OptimizerConfig, PublishingConfig
 from thor_ray.objectives import PolicyStatistics, denominators
+from thor_ray.planning.gpus import gpu_named
+from thor_ray.planning.shape import shape_of
 from thor_ray.trajectory import GroupKind
 
 
@@ -98,6 +100,7 @@ class LearnerGroup:
             timeout_seconds=config.timeout_seconds,
             reserved=reserved,
         )
+        self._gpu, self._shape = gpu_named(self._workers.policy.device), shape_of(spec.path)
 
     def __enter__(self) -> Self:
         return self
@@ -357,15 +360,20 @@ class LearnerGroup:
             self._trained_groups.update(dict.fromkeys(group_uids(sequences)))
             self._guard.made()
         seconds = time.monotonic() - started
-        tokens = sum(len(sequence) for sequence in sequences)
-        return {
+        lengths = [len(sequence) for sequence in sequences]
+        tokens, loss_tokens = sum(lengths), sum(sequence.loss_tokens for sequence in sequences)
+        figures = {
             "loss": loss,
             "grad_norm": grad_norm,
             "skipped": float(results[0].skipped),
             "learning_rate": results[0].learning_rate,
             "sequences": len(sequences),
-            "tokens": sum(sequence.loss_tokens for sequence in sequences),
+            "tokens": loss_tokens,
             "seconds": seconds,
             "tokens_per_second": tokens / seconds,
             "padding": 1 - tokens / sum(computed_tokens(share) for share in shares),
         }
+        if self._shape is not None and self._gpu is not None:
+            peak = self._gpu.flops * self.config.ranks
+            figures["mfu"] = self._shape.update_operations(lengths, loss_tokens) / seconds / peak
+        return figures

@@ -104,10 +104,12 @@ class PolicyFacts:
     Attributes:
         vocabulary: Number of token ids.
         fingerprint: Of names and shapes of all parameters.
+        device: What computes it, as CUDA calls it; ``cpu`` otherwise.
     """
 
     vocabulary: int
     fingerprint: str
+    device: str
 
 
 Scores = tuple["torch.Tensor", ...]
@@ -161,7 +163,8 @@ class LearnerWorker:
         )
         self._spec = spec
         shapes = [[name, list(parameter.shape)] for name, parameter in self._policy.named_parameters()]
-        return PolicyFacts(int(self._policy.config.vocab_size), checkpoint.fingerprint(shapes))
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+        return PolicyFacts(int(self._policy.config.vocab_size), checkpoint.fingerprint(shapes), device)
 
     def configure_optimizer(
         self, optimizer: OptimizerConfig, total_updates: int, temperature: float, keep_reference: bool = False

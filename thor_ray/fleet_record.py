@@ -28,6 +28,8 @@ class EngineSeen:
         generated_at: When this total was first seen, ISO 8601 in UTC; ``None`` before its first token.
         sandbox_calls: Programs that it has run.
         infra_errors: Programs that our own failure kept from being run.
+        program_seconds: That programs ran, added up.
+        queue_seconds: That they waited for a place in the sandbox.
     """
 
     answers: bool
@@ -36,6 +38,8 @@ class EngineSeen:
     generated_at: str | None = None
     sandbox_calls: int = 0
     infra_errors: int = 0
+    program_seconds: float = 0.0
+    queue_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

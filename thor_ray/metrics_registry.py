@@ -143,6 +143,12 @@ _UPDATE: Final = (
     Metric("seconds", Unit.SECONDS, "Wall time of the update."),
     Metric("tokens_per_second", Unit.TOKENS_PER_SECOND, "All tokens of the mini-batch over that time."),
     Metric("padding", Unit.SHARE, "Of the tokens that went through the model, those that were padding."),
+    Metric(
+        "mfu",
+        Unit.SHARE,
+        "Model FLOPs utilization: operations that the update needs, padding and recomputation left out, over those of the "
+        "data sheet. On GPUs whose data sheet is known (`thor_ray/planning/gpus.py`) only.",
+    ),
 )
 
 _POLICY_UPDATE: Final = (

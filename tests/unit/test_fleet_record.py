@@ -51,6 +51,17 @@ def test_an_engine_that_stays_behind_is_named_with_both_versions():
     assert fleet_alarms(fleet_looks()[:2]) == []
 
 
+def test_saturation_is_the_share_of_waiting_in_what_programs_took_of_late():
+    start, *_ = fleet_looks()
+    engine = EngineSeen(True, 1, 100, None, 5, 0, program_seconds=50.0, queue_seconds=1.0)
+    later = replace(engine, program_seconds=53.0, queue_seconds=2.0)
+    looks = [replace(start, engines=(one,)) for one in (engine, later)]
+    assert fleet_object(looks, None)["engines"][0]["saturation"] == 0.25
+    assert fleet_object(looks[:1], None)["engines"][0]["saturation"] is None
+    replaced = replace(start, engines=(replace(engine, program_seconds=0.0, queue_seconds=0.0),))
+    assert fleet_object([*looks, replaced], None)["engines"][0]["saturation"] is None
+
+
 def test_an_engine_is_silent_if_it_missed_two_looks_of_the_same_attempt():
     first, second, _ = fleet_looks()
     silent = [replace(look, engines=(replace(look.engines[0], answers=False),)) for look in (first, second)]

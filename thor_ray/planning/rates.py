@@ -7,11 +7,11 @@ update computes six operations per weight and token, eight with gradient checkpo
 is reached in practice is assumed.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from thor_ray.config import Recipe
+from thor_ray.planning.gpus import Gpu
 from thor_ray.planning.lengths import Lengths
 from thor_ray.planning.memory import ELEMENT_BYTES
 from thor_ray.planning.shape import ModelShape
@@ -30,31 +30,6 @@ PUBLISHED_BYTES_PER_SECOND: Final = 10e9
 
 TOOL_SECONDS: Final = 0.5
 """That a trajectory spends on its programs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    """What a data sheet says.
-
-    Attributes:
-        memory_gib: That a process can have.
-        bytes_per_second: Of its memory.
-        flops: bfloat16 operations a second, dense.
-    """
-
-    memory_gib: float
-    bytes_per_second: float
-    flops: float
-
-
-GPUS: Final[Mapping[str, Gpu]] = {
-    "a100": Gpu(79, 2.04e12, 312e12),
-    "h100": Gpu(79, 3.35e12, 989e12),
-    "h200": Gpu(139, 4.8e12, 989e12),
-    "b200": Gpu(167, 8.0e12, 2250e12),
-    "l40s": Gpu(44, 0.864e12, 362e12),
-}
-"""By name; NVIDIA's data sheets of the SXM modules, A100 with 80 GB."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Sizes of a dense decoder, as its ``config.json`` states them."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -78,6 +78,19 @@ class ModelShape:
         layer = attention + bias + head_norms + 3 * self.hidden * self.intermediate + 2 * self.hidden
         embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
         return self.layers * layer + embeddings + self.hidden
+
+    def update_operations(self, lengths: Sequence[int], loss_tokens: int) -> float:
+        """Floating-point operations that an update needs: the forward pass, and twice that for the backward pass.
+
+        Args:
+            lengths: Of all sequences, in tokens; padding is not needed.
+            loss_tokens: Tokens that are projected onto the vocabulary.
+        """
+        head = self.hidden * self.vocabulary
+        layers = self.parameters - head * (1 if self.tied else 2)
+        # Two products of length² / 2 each, 2 operations an element, three passes.
+        attention = 6 * self.layers * self.queries * sum(length**2 for length in lengths)
+        return float(6 * (layers * sum(lengths) + head * loss_tokens) + attention)
 
     def cache_bytes_per_token(self, element: int) -> int:
         """Bytes of the key-value cache for one token over all layers, with ``element`` bytes a number."""

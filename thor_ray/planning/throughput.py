@@ -13,9 +13,10 @@ from typing import Final
 
 from thor_ray.config import Recipe, RecipeError, validate_recipe
 from thor_ray.errors import UserError
+from thor_ray.planning.gpus import Gpu
 from thor_ray.planning.lengths import Lengths, Trajectory
 from thor_ray.planning.memory import GIBIBYTE, engine_memory, learner_memory
-from thor_ray.planning.rates import Gpu, Rates
+from thor_ray.planning.rates import Rates
 from thor_ray.planning.shape import ModelShape
 from thor_ray.stream import ProblemCursor, StreamConfig, TrajectoryStream
 from thor_ray.stream.simulation import Simulation, World

@@ -100,6 +100,8 @@ def _engine(told: Sequence[Any], old: EngineSeen, now: str) -> EngineSeen:
         generated_at=now if tokens > old.generated_tokens else old.generated_at,
         sandbox_calls=int(totals["sandbox_calls"]),
         infra_errors=int(totals["infra_errors"]),
+        program_seconds=round(float(totals["program_seconds"]), 3),
+        queue_seconds=round(float(totals["queue_seconds"]), 3),
     )
 
 

@@ -2,7 +2,7 @@
 
 import { read } from "/api.js";
 import { Chart } from "/charts.js";
-import { badge, figures, h, number, replace, seconds } from "/dom.js";
+import { badge, figures, h, number, percent, replace, seconds } from "/dom.js";
 
 const LOOK_MILLISECONDS = 5000;
 let context = null;
@@ -65,6 +65,7 @@ function card(fleet, engine, index, live) {
     ["tokens so far", number(engine.generated_tokens)],
     ["programs run", number(engine.sandbox_calls)],
     ["lost by the sandbox", number(engine.infra_errors)],
+    ["waiting for the sandbox", percent(engine.saturation), "share of its programs' time, over the last minute, that they waited for a place"],
     ["isolation level", engine.isolation === null ? "–" : number(engine.isolation)]]));
 }
 
