@@ -88,7 +88,7 @@ class Loop:
         selection = select(workers, [*episodes, *steps], recipe.rl)
         self.given = [one for batch in minibatches(workers, selection.kept, 2, seed=0) for one in batch]
         sampled = Sampled(episodes, steps, PROBLEMS, seconds=1.0, waited=1.0)
-        self.metrics = record(self.log, Round(0, sampled, selection, updates=[], publication=None))
+        self.metrics = record(self.log, Round(0, sampled, selection, updates=[], publication=None), {})
 
     def advantages(self, level: GroupKind) -> list[float]:
         return sorted(round(one.advantage, 3) for one in self.given if one.level is level)

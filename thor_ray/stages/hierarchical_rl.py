@@ -21,12 +21,13 @@ from thor_ray.config import Recipe, RLConfig
 from thor_ray.drop_record import append_drops
 from thor_ray.metrics import round_metrics
 from thor_ray.records import Learned, Stage
+from thor_ray.run_directory import MetricsLine
 from thor_ray.runlog import RunLog
 from thor_ray.selection import GroupReject, SelectedGroup, Selection, TrajectoryReject, select_groups
 from thor_ray.stages.evaluate import evaluate
 from thor_ray.stages.problem_sets import ProblemSets
 from thor_ray.stages.resumption import StageCheckpoints
-from thor_ray.stages.rollouts import Sampled, rollouts_for
+from thor_ray.stages.rollouts import Rollouts, Sampled, rollouts_for
 from thor_ray.stages.stopping import OrderlyStop
 from thor_ray.stages.workers import Workers
 from thor_ray.trajectory import Group
@@ -47,8 +48,8 @@ class Round:
     """``None`` where every group was dropped, so that there was nothing to learn and nothing to publish."""
     skipped: tuple[SkippedUpdate, ...] = ()
     """Updates that were not made."""
-    figures: Mapping[str, float] = field(default_factory=dict)
-    """Of engines and learner together: where they disagree, and how long they were idle."""
+    mismatch: Mapping[str, float] = field(default_factory=dict)
+    """Where engines and learner disagree about what was sampled."""
 
 
 def hierarchical_rl(workers: Workers, problems: ProblemSets, recipe: Recipe, log: RunLog, on_round: OnRound) -> None:
@@ -77,40 +78,53 @@ def hierarchical_rl(workers: Workers, problems: ProblemSets, recipe: Recipe, log
         rollouts_for(workers, problems.train, recipe, choose, done, checkpoints.rollouts(done)) as rollouts,
         OrderlyStop(lambda finished: checkpoints.keep(learners, finished, rollouts.save), done) as stop,
     ):
-        spent = sampled_tokens(log)
-        for index in range(done, config.rounds):
-            if config.token_budget is not None and spent >= config.token_budget:
-                break
+        for index in rounds(log, config, done):
             started = time.monotonic()
             sampled = rollouts.take(index)
-            stop.hold()
-            selection = choose(sampled.groups)
-            dealt = list(minibatches(workers, selection.kept, config.updates_per_round, recipe.seed + index))
-            mismatch = mismatch_by_lag(chain(*dealt), learners.version, config.objective.off_policy)
-            updates, skipped = [], list[SkippedUpdate]()
-            for minibatch in dealt:
-                updates.append(learners.update(minibatch))
-                skipped += learners.skipped[-1:]
-            rollouts.settle(selection, skip_reasons(skipped))
-            publication = workers.publish() if updates else None
-            if publication is not None:
-                rollouts.published(publication.version)
-            idle = idle_shares(sampled.waited, time.monotonic() - started, rollouts.busy_share())
-            outcome = Round(index, sampled, selection, updates, publication, tuple(skipped), mismatch | idle)
-            metrics = record(log, outcome)
-            spent += metrics["sampled_tokens"]
-            on_round(index + 1, metrics)
-            stop.release(index + 1)
+            with stop.finishing(index + 1):
+                outcome = learn(workers, rollouts, index, sampled, choose(sampled.groups), recipe)
+                idle = idle_shares(sampled.waited, time.monotonic() - started, rollouts.busy_share())
+                on_round(index + 1, record(log, outcome, idle))
             if config.evaluate_every and (index + 1) % config.evaluate_every == 0:
                 evaluate(workers, problems.heldout, recipe, log, Stage.EVALUATE_DURING_RL, round_index=index)
-            stop.hold()
-            checkpoints.take(learners, index + 1, index + 1, rollouts.save)
-            stop.release(index + 1)
+            with stop.finishing(index + 1):
+                checkpoints.take(learners, index + 1, index + 1, rollouts.save)
 
 
-def sampled_tokens(log: RunLog) -> int:
-    """Tokens that the rounds before have sampled, of a stage that is gone on with."""
-    return sum(line.metrics["sampled_tokens"] for line in log.metrics(Stage.RL) if "sampled_tokens" in line.metrics)
+def rounds(log: RunLog, config: RLConfig, done: int) -> Iterator[int]:
+    """Numbers of the rounds that are left to do, until ``config.token_budget`` is spent."""
+    for index in range(done, config.rounds):
+        if config.token_budget is not None and sampled_tokens(log, index) >= config.token_budget:
+            return
+        yield index
+
+
+def sampled_tokens(log: RunLog, done: int) -> int:
+    """Tokens that the first ``done`` rounds have sampled; of a round that was done again, the last time counts."""
+    by_round = {line.round: line.metrics["sampled_tokens"] for line in log.metrics(Stage.RL) if _is_round(line)}
+    return sum(tokens for number, tokens in by_round.items() if number is not None and number < done)
+
+
+def _is_round(line: MetricsLine) -> bool:
+    return line.round is not None and "sampled_tokens" in line.metrics
+
+
+def learn(
+    workers: Workers, rollouts: Rollouts, index: int, sampled: Sampled, selection: Selection, recipe: Recipe
+) -> Round:
+    """Makes a round's updates on what was selected, and gives the engines the weights."""
+    config, learners = recipe.rl, workers.learners
+    dealt = list(minibatches(workers, selection.kept, config.updates_per_round, recipe.seed + index))
+    mismatch = mismatch_by_lag(chain(*dealt), learners.version, config.objective.off_policy)
+    updates, skipped = [], list[SkippedUpdate]()
+    for minibatch in dealt:
+        updates.append(learners.update(minibatch))
+        skipped += learners.skipped[-1:]
+    rollouts.settle(selection, skip_reasons(skipped))
+    publication = workers.publish() if updates else None
+    if publication is not None:
+        rollouts.published(publication.version)
+    return Round(index, sampled, selection, updates, publication, tuple(skipped), mismatch)
 
 
 def select(workers: Workers, groups: Sequence[Group], config: RLConfig) -> Selection:
@@ -139,8 +153,8 @@ def minibatches(
         yield [next(sequences) for selected in share for _ in selected.group.trajectories]
 
 
-def record(log: RunLog, outcome: Round) -> dict[str, Any]:
-    """Writes a round's trajectories and metrics, and returns the metrics."""
+def record(log: RunLog, outcome: Round, idle: Mapping[str, float]) -> dict[str, Any]:
+    """Writes a round's trajectories and metrics, and returns the metrics; ``idle`` are `idle_shares`."""
     sampled, selection = outcome.sampled, outcome.selection
     dropped = {group.uid: group.dropped for group in selection.dropped}
     unlearnt = skip_reasons(outcome.skipped)
@@ -159,7 +173,8 @@ def record(log: RunLog, outcome: Round) -> dict[str, Any]:
         **{f"dropped/{reason}": selection.group_rejects[reason] for reason in GroupReject},
         **mean_metrics(outcome.updates),
         **sampled.figures,
-        **outcome.figures,
+        **outcome.mismatch,
+        **idle,
     }
     log.record_metrics(Stage.RL, outcome.index, metrics)
     if (published := outcome.publication) is not None:

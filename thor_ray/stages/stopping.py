@@ -3,8 +3,8 @@
 import logging
 import signal
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
@@ -54,16 +54,15 @@ class OrderlyStop(AbstractContextManager["OrderlyStop"]):
             for number, handler in self._before.items():
                 signal.signal(number, handler)
 
-    def hold(self) -> None:
-        """From here on the weights change, or are being written: a request has to wait."""
-        self._held = True
-
-    def release(self, done: int) -> None:
-        """So many rounds are finished; ends the run if that was asked for.
+    @contextmanager
+    def finishing(self, done: int) -> Iterator[None]:
+        """Within, weights change or are being written: a request has to wait until so many rounds are finished.
 
         Raises:
-            KeyboardInterrupt: it was.
+            KeyboardInterrupt: at the end, if that was asked for.
         """
+        self._held = True
+        yield
         self._done, self._held = done, False
         if self._requested:
             raise KeyboardInterrupt

@@ -371,7 +371,8 @@ def fingerprint(row: Record) -> tuple[Any, ...]:
 
 
 def not_of_time(name: str) -> bool:
-    return "second" not in name and not name.startswith("idle/")
+    """What a request finds in the engine's cache also depends on when it comes."""
+    return "second" not in name and "cached" not in name and not name.startswith("idle/")
 
 
 def test_rollouts_run_ahead_of_the_learner_and_none_is_lost_or_too_old(cold_started, plan, tmp_path):

@@ -15,13 +15,13 @@ from learners.guards import SkippedUpdate
 from learners.publish import WeightPublication
 from learners.sequences import TrainingSequence
 from tests.support.runs import FAILED, OK, TOKENIZER, continuation, trajectory
-from thor_ray.config import FilterConfig, Recipe
+from thor_ray.config import FilterConfig, Recipe, RLConfig
 from thor_ray.problems import Problem
 from thor_ray.records import Record, Stage, read_records
 from thor_ray.run_directory import WEIGHTS_GAP, WEIGHTS_VERIFIED, WEIGHTS_VERSION
 from thor_ray.runlog import RunLog
 from thor_ray.selection import SelectedGroup, select_groups
-from thor_ray.stages.hierarchical_rl import Round, mean_metrics, minibatches, record, skip_reasons
+from thor_ray.stages.hierarchical_rl import Round, mean_metrics, minibatches, record, rounds, skip_reasons
 from thor_ray.stages.rollouts import Sampled
 from thor_ray.stages.workers import Workers
 from thor_ray.trajectory import (
@@ -205,7 +205,7 @@ def recorded(log: RunLog) -> dict[str, Record]:
 
 
 def test_every_trajectory_of_a_round_is_recorded_with_what_became_of_it(log):
-    record(log, a_round(FilterConfig(failed_code=True, min_survivors=0.5)))
+    record(log, a_round(FilterConfig(failed_code=True, min_survivors=0.5)), {})
     rows = recorded(log)
     assert set(rows) == {f"e0/{n}" for n in range(4)} | {"e1/0", "e1/1"} | {f"s0/{n}" for n in range(3)}
     assert {row.group_uid: row.group_dropped for row in rows.values()} == {
@@ -229,7 +229,7 @@ def test_every_trajectory_of_a_round_is_recorded_with_what_became_of_it(log):
 
 
 def test_a_group_without_variance_is_recorded_as_such(log):
-    record(log, a_round(FilterConfig(failed_code=False)))
+    record(log, a_round(FilterConfig(failed_code=False)), {})
     rows = recorded(log)
     assert rows["e1/0"].group_dropped == "zero_variance"
     assert rows["e1/0"].learned.advantage is None
@@ -238,7 +238,7 @@ def test_a_group_without_variance_is_recorded_as_such(log):
 
 
 def test_the_metrics_count_what_fell_out_and_average_the_updates(log):
-    metrics = record(log, a_round(FilterConfig(failed_code=True)))
+    metrics = record(log, a_round(FilterConfig(failed_code=True)), {})
     assert metrics["rejected/failed_code"] == 3
     assert metrics["rejected/no_reward"] == 2
     assert metrics["dropped/too_few_survivors"] == 1
@@ -252,7 +252,7 @@ def test_the_metrics_count_what_fell_out_and_average_the_updates(log):
 
 
 def test_a_round_that_taught_nothing_is_recorded_without_a_publication(log):
-    metrics = record(log, a_round(FilterConfig(), publication=None))
+    metrics = record(log, a_round(FilterConfig(), publication=None), {})
     assert not [name for name in metrics if name.startswith("learner/")]
     assert [WEIGHTS_VERSION in line.metrics for line in log.metrics("rl")] == [False]
 
@@ -264,7 +264,7 @@ def test_an_infrastructure_error_is_excluded_and_never_a_zero(log):
     group = Group("e0", GroupKind.EPISODE, "a", members)
     sampled = Sampled([group], [], PROBLEMS, seconds=1.0, waited=1.0)
     outcome = Round(0, sampled, select_groups([group], FilterConfig(failed_code=False)), [], None)
-    metrics = record(log, outcome)
+    metrics = record(log, outcome, {})
     rows = recorded(log)
     assert rows["lost"].trajectory.reward is None
     assert (rows["lost"].learned.advantage, rows["lost"].learned.excluded) == (None, "no_reward")
@@ -289,7 +289,7 @@ def test_updates_that_were_skipped_count_as_such_and_in_no_mean():
 def test_what_a_skipped_update_held_is_recorded_as_not_learnt(log):
     skipped = SkippedUpdate(float("nan"), float("nan"), groups=("e0",), suspects=("e0",))
     outcome = replace(a_round(FilterConfig(failed_code=False)), skipped=(skipped,))
-    record(log, outcome)
+    record(log, outcome, {})
     rows = recorded(log)
     assert rows["e0/0"].learned.excluded == "non_finite_loss"
     assert rows["e0/3"].learned.excluded == "no_reward"
@@ -299,3 +299,17 @@ def test_what_a_skipped_update_held_is_recorded_as_not_learnt(log):
 def test_blame_lies_with_the_groups_whose_loss_is_not_finite():
     skipped = SkippedUpdate(float("nan"), float("nan"), groups=("a", "b"), suspects=("b",))
     assert skip_reasons([skipped]) == {"a": "skipped_update", "b": "non_finite_loss"}
+
+
+def test_rounds_end_once_the_budget_is_spent_and_a_round_that_is_done_again_counts_once(tmp_path):
+    config = RLConfig(rounds=9, token_budget=250)
+    with RunLog.create(tmp_path / "run", Recipe(), "train") as log:
+        for number in (0, 1, 1):
+            log.record_metrics(Stage.RL, number, {"sampled_tokens": 100})
+        left = rounds(log, config, 2)
+        assert next(left) == 2
+        log.record_metrics(Stage.RL, 2, {"sampled_tokens": 100})
+        assert list(left) == []
+        # Resumed from before the second round, it has spent what the first has.
+        assert next(rounds(log, config, 1)) == 1
+        assert list(rounds(log, RLConfig(rounds=4), 2)) == [2, 3]

@@ -22,8 +22,8 @@ def test_while_a_round_is_sampled_the_run_stops_at_once_and_keeps_what_is_finish
 
     def sample_the_fifth_round() -> None:
         with OrderlyStop(kept.append, 3) as stop:
-            stop.hold()
-            stop.release(4)
+            with stop.finishing(4):
+                pass
             request(number)
             pytest.fail("sampling went on")
 
@@ -39,10 +39,9 @@ def test_a_round_that_is_learnt_from_is_finished_first(number):
 
     def learn() -> None:
         with OrderlyStop(kept.append, 0) as stop:
-            stop.hold()
-            request(number)
-            steps.append("learnt to the end")
-            stop.release(1)
+            with stop.finishing(1):
+                request(number)
+                steps.append("learnt to the end")
             steps.append("went on")
 
     with pytest.raises(KeyboardInterrupt):
@@ -55,8 +54,7 @@ def test_a_second_request_does_not_wait_and_keeps_no_half_learnt_weights():
     kept: list[int] = []
 
     def learn() -> None:
-        with OrderlyStop(kept.append, 2) as stop:
-            stop.hold()
+        with OrderlyStop(kept.append, 2) as stop, stop.finishing(3):
             request(signal.SIGTERM)
             request(signal.SIGTERM)
             pytest.fail("learning went on")
@@ -104,8 +102,8 @@ def test_in_another_thread_it_changes_nothing():
 
     def run() -> None:
         with OrderlyStop(lambda done: None, 0) as stop:
-            stop.hold()
-            stop.release(1)
+            with stop.finishing(1):
+                pass
             seen.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=run)
