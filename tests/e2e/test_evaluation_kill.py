@@ -118,9 +118,7 @@ def test_interrupted_it_says_how_to_go_on(tmp_path):
     assert len(tokens_of(run)) == len(read_samples(run.path / FOLDER / "samples.jsonl")) >= 10
 
 
-def test_a_dead_engine_ends_it_with_what_was_sampled(tmp_path):
-    process = begin(tmp_path)
-    wait_for_rows(process, tmp_path / "runs/eval" / FOLDER / "samples.jsonl", 10)
+def kill_engines(process: "subprocess.Popen[bytes]") -> None:
     actors = [
         each
         for each in psutil.Process(process.pid).children(recursive=True)
@@ -129,6 +127,22 @@ def test_a_dead_engine_ends_it_with_what_was_sampled(tmp_path):
     assert actors, "no engine was found"
     for actor in actors:
         actor.kill()
-    assert process.wait(PATIENCE) == 1
+
+
+def test_a_dead_engine_is_replaced_and_the_same_is_sampled(whole, rows, tmp_path):
+    process = begin(tmp_path)
+    wait_for_rows(process, tmp_path / "runs/eval" / FOLDER / "samples.jsonl", 10)
+    kill_engines(process)
+    assert process.wait(PATIENCE) == 0, told(tmp_path)
+    run = RunDirectory(tmp_path / "runs" / "eval")
+    assert list(map(what_was_sampled, rows(run))) == list(map(what_was_sampled, rows(whole)))
+    assert tokens_of(run) == tokens_of(whole)
+
+
+def test_without_restarts_a_dead_engine_ends_it_with_what_was_sampled(tmp_path):
+    process = begin(tmp_path, "--set", "engine.restarts.most=0")
+    wait_for_rows(process, tmp_path / "runs/eval" / FOLDER / "samples.jsonl", 10)
+    kill_engines(process)
+    assert process.wait(PATIENCE) == 1, told(tmp_path)
     assert "rollout actor 0 died" in told(tmp_path)
     assert "go on with the same command and --resume" in told(tmp_path)
