@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import shutil
 import socket
 import subprocess
@@ -206,7 +205,7 @@ def test_rays_own_client_submits_too_and_leaves_behind_what_is_excluded(head, pl
     submit = [str(Path(sys.executable).parent / "ray"), "job", "submit", "--address", head.address]
     look = f"find . -type f; thor train mine.yaml --run-dir {tmp_path / 'runs' / 'two'} --dry-run"
     submitted = subprocess.run(
-        [*submit, "--working-dir", ".", "--runtime-env-json", options, "--", "sh", "-c", shlex.quote(look)],
+        [*submit, "--working-dir", ".", "--runtime-env-json", options, "--", "sh", "-c", look],
         cwd=place,
         env=head.environment,
         capture_output=True,
