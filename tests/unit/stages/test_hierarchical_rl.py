@@ -310,6 +310,7 @@ def test_rounds_end_once_the_budget_is_spent_and_a_round_that_is_done_again_coun
         assert next(left) == 2
         log.record_metrics(Stage.RL, 2, {"sampled_tokens": 100})
         assert list(left) == []
-        # Resumed from before the second round, it has spent what the first has.
-        assert next(rounds(log, config, 1)) == 1
+        # Resumed from before the second round, it has spent what the first has, and no more.
+        assert next(rounds(log, RLConfig(rounds=9, token_budget=101), 1)) == 1
+        assert list(rounds(log, RLConfig(rounds=9, token_budget=100), 1)) == []
         assert list(rounds(log, RLConfig(rounds=4), 2)) == [2, 3]
