@@ -5,15 +5,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from tests.support.background import PATIENCE, begin, told, wait_for_lines
 from thor_ray.evaluation.samples import EvaluationSample
 from thor_ray.evaluation.store import FOLDER, read_samples
 from thor_ray.records import Stage, read_records
@@ -22,40 +20,14 @@ from thor_ray.run_state import RunStatus
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-PATIENCE = 600.0
 PROBLEMS, SAMPLES = 60, 2
 ASKED = [
+    "eval",
     *("--samples", str(SAMPLES), "--strategy", "none", "--strategy", "full_replan", "--seed", "3"),
     *("--set", f"problems.heldout.count={PROBLEMS}", "--set", "evaluation.sampling.max_new_tokens=48"),
     # Few at a time, so that there is a middle in which to be killed.
     *("--set", "engine.max_sequences=4", "--set", "sandbox.timeout_seconds=60"),
 ]
-
-
-def begin(place: Path, *arguments: str) -> "subprocess.Popen[bytes]":
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "WANDB_"))}
-    with (place / "output.txt").open("ab") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "thor_ray.cli", "eval", *ASKED, *arguments],
-            cwd=place,
-            env={**inherited, "OMP_NUM_THREADS": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-
-def told(place: Path) -> str:
-    return (place / "output.txt").read_text()
-
-
-def wait_for_rows(process: "subprocess.Popen[bytes]", file: Path, count: int) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not file.exists() or file.read_bytes().count(b"\n") < count:
-        assert process.poll() is None, told(file.parents[3])
-        assert time.monotonic() < deadline, told(file.parents[3])
-        time.sleep(0.05)
 
 
 def what_was_sampled(row: EvaluationSample) -> dict[str, Any]:
@@ -73,7 +45,7 @@ def tokens_of(run: RunDirectory) -> dict[str, tuple[int, ...]]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """The evaluation that nobody disturbed, by one engine."""
     place = tmp_path_factory.mktemp("whole")
-    assert begin(place).wait(PATIENCE) == 0, told(place)
+    assert begin(place, *ASKED).wait(PATIENCE) == 0, told(place)
     return RunDirectory(place / "runs" / "eval")
 
 
@@ -85,8 +57,8 @@ def rows() -> Callable[[RunDirectory], list[EvaluationSample]]:
 def test_killed_in_the_middle_and_resumed_by_more_engines_it_samples_the_same(whole, rows, tmp_path):
     run = RunDirectory(tmp_path / "runs" / "eval")
     file = run.path / FOLDER / "samples.jsonl"
-    first = begin(tmp_path, "--set", "engine.actors=2")
-    wait_for_rows(first, file, 30)
+    first = begin(tmp_path, *ASKED, "--set", "engine.actors=2")
+    wait_for_lines(first, tmp_path, file, 30)
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     before = len(rows(run))
@@ -94,7 +66,7 @@ def test_killed_in_the_middle_and_resumed_by_more_engines_it_samples_the_same(wh
     assert run.state().seen_status is RunStatus.INTERRUPTED
     with file.open("ab") as torn:
         torn.write(b'{"benchmark": "held-o')
-    assert begin(tmp_path, "--set", "engine.actors=2", "--resume").wait(PATIENCE) == 0, told(tmp_path)
+    assert begin(tmp_path, *ASKED, "--set", "engine.actors=2", "--resume").wait(PATIENCE) == 0, told(tmp_path)
 
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     assert len(lines) == 2 * PROBLEMS * SAMPLES, "a sample was done twice, or not at all"
@@ -108,8 +80,8 @@ def test_killed_in_the_middle_and_resumed_by_more_engines_it_samples_the_same(wh
 
 
 def test_interrupted_it_says_how_to_go_on(tmp_path):
-    process = begin(tmp_path)
-    wait_for_rows(process, tmp_path / "runs/eval" / FOLDER / "samples.jsonl", 10)
+    process = begin(tmp_path, *ASKED)
+    wait_for_lines(process, tmp_path, tmp_path / "runs/eval" / FOLDER / "samples.jsonl", 10)
     os.kill(process.pid, signal.SIGINT)
     assert process.wait(PATIENCE) == 130
     assert "Go on with: thor eval --samples 2" in told(tmp_path)
@@ -130,8 +102,8 @@ def kill_engines(process: "subprocess.Popen[bytes]") -> None:
 
 
 def test_a_dead_engine_is_replaced_and_the_same_is_sampled(whole, rows, tmp_path):
-    process = begin(tmp_path)
-    wait_for_rows(process, tmp_path / "runs/eval" / FOLDER / "samples.jsonl", 10)
+    process = begin(tmp_path, *ASKED)
+    wait_for_lines(process, tmp_path, tmp_path / "runs/eval" / FOLDER / "samples.jsonl", 10)
     kill_engines(process)
     assert process.wait(PATIENCE) == 0, told(tmp_path)
     run = RunDirectory(tmp_path / "runs" / "eval")
@@ -140,8 +112,8 @@ def test_a_dead_engine_is_replaced_and_the_same_is_sampled(whole, rows, tmp_path
 
 
 def test_without_restarts_a_dead_engine_ends_it_with_what_was_sampled(tmp_path):
-    process = begin(tmp_path, "--set", "engine.restarts.most=0")
-    wait_for_rows(process, tmp_path / "runs/eval" / FOLDER / "samples.jsonl", 10)
+    process = begin(tmp_path, *ASKED, "--set", "engine.restarts.most=0")
+    wait_for_lines(process, tmp_path, tmp_path / "runs/eval" / FOLDER / "samples.jsonl", 10)
     kill_engines(process)
     assert process.wait(PATIENCE) == 1, told(tmp_path)
     assert "rollout actor 0 died" in told(tmp_path)

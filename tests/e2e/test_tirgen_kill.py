@@ -3,15 +3,12 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from datasets import load_dataset
 
+from tests.support.background import PATIENCE, begin, told, wait_for_lines
 from tests.support.commands import thor
 from thor_ray.records import Stage, read_records
 from thor_ray.run_directory import RunDirectory
@@ -19,41 +16,19 @@ from thor_ray.run_state import RunStatus
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-PATIENCE = 600.0
 PROBLEMS = 160
 ASKED = [
+    "tirgen",
     *("--seed", "5", "--set", f"problems.train.count={PROBLEMS}", "--set", f"tirgen.problems={PROBLEMS}"),
     *("--set", "sandbox.timeout_seconds=60"),
 ]
 
 
-def begin(place: Path, *arguments: str) -> "subprocess.Popen[bytes]":
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "WANDB_"))}
-    with (place / "output.txt").open("ab") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "thor_ray.cli", "tirgen", *ASKED, *arguments],
-            cwd=place,
-            env={**inherited, "OMP_NUM_THREADS": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-
-def told(place: Path) -> str:
-    return (place / "output.txt").read_text()
-
-
 def test_killed_in_the_middle_it_goes_on_and_makes_each_candidate_once(tmp_path):
     run = RunDirectory(tmp_path / "runs" / "tirgen")
     shard = run.path / "tirgen" / "candidates" / "candidates-00000.jsonl"
-    process = begin(tmp_path)
-    deadline = time.monotonic() + PATIENCE
-    while not shard.exists() or shard.read_bytes().count(b"\n") < 20:
-        assert process.poll() is None, told(tmp_path)
-        assert time.monotonic() < deadline, told(tmp_path)
-        time.sleep(0.02)
+    process = begin(tmp_path, *ASKED)
+    wait_for_lines(process, tmp_path, shard, 20)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     *before, _torn = shard.read_bytes().split(b"\n")
@@ -61,7 +36,7 @@ def test_killed_in_the_middle_it_goes_on_and_makes_each_candidate_once(tmp_path)
     assert run.state().seen_status is RunStatus.INTERRUPTED
     with shard.open("ab") as torn:
         torn.write(b'{"problem_id": "half a li')
-    assert begin(tmp_path, "--resume").wait(PATIENCE) == 0, told(tmp_path)
+    assert begin(tmp_path, *ASKED, "--resume").wait(PATIENCE) == 0, told(tmp_path)
 
     lines = shard.read_bytes().splitlines()
     assert lines[: len(before)] == before, "what was finished was made again"
