@@ -296,8 +296,9 @@ def test_a_person_watches_a_smoke_live_until_it_is_killed_and_opens_what_it_left
         smoke.wait_for(lambda: page.evaluate(points) > before + 1)
         page.goto(f"{address}?run=smoke&view=rollouts&stage=rl")
         ready(page, "rollouts")
+        # By its name: the run goes on, so another trajectory may have become the first row by now.
         first = page.inner_text("tbody .name a")
-        page.click("tbody .name a")
+        page.click(f"tbody .name a:text-is('{first}')")
         ready(page, "trajectory")
         assert page.inner_text("h1") == first
         link = page.url.removeprefix(address)
