@@ -42,11 +42,13 @@ class SeedResult:
         seed: Which.
         rows: Figures by row, of those that are finished.
         curves: RL rounds by run.
+        seconds: Of each finished stage, by run.
     """
 
     seed: int
     rows: Mapping[str, BenchmarkFigures]
     curves: Mapping[str, tuple[CurvePoint, ...]]
+    seconds: Mapping[str, Mapping[str, float]]
 
 
 def run_place(place: Path, seed: int, run: str) -> Path:
@@ -91,7 +93,7 @@ def pooled_tool_success(figures: Iterable[BenchmarkFigures]) -> ContingencyTable
 
 
 def _read_seed(place: Path, seed: int, rows: Sequence[StudyRow]) -> SeedResult:
-    figures, curves = {}, {}
+    figures, curves, seconds = {}, {}, {}
     for row in rows:
         path = run_place(place, seed, row.run)
         if not path.is_dir():
@@ -101,7 +103,8 @@ def _read_seed(place: Path, seed: int, rows: Sequence[StudyRow]) -> SeedResult:
             figures[row.label] = _figures(run, row.stage)
         if Stage.RL in run.state().finished_stages:
             curves[row.run] = _curve(run)
-    return SeedResult(seed, figures, curves)
+        seconds[row.run] = {name: one.seconds for name, one in run.state().stages.items() if one.seconds is not None}
+    return SeedResult(seed, figures, curves, seconds)
 
 
 def _figures(run: RunDirectory, stage: Stage) -> BenchmarkFigures:

@@ -1,6 +1,6 @@
 """A study as sections of tables, each beside what the paper has."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import fmean
 from typing import Final
 
@@ -9,11 +9,20 @@ from thor_ray.evaluation.figures import BenchmarkFigures
 from thor_ray.evaluation.paper import Paper
 from thor_ray.evaluation.sections import DASH, Row, Section, Table, p_text, whole
 from thor_ray.evaluation.significance import chi_squared
+from thor_ray.records import EVALUATIONS, Stage
+from thor_ray.study.claims import (
+    PAPER_MODELS,
+    TRAINED,
+    Verdict,
+    accuracy,
+    code_ratio,
+    compared_claims,
+    paired,
+    pass_ratio,
+)
 from thor_ray.study.design import Comparison, StudyRow
-from thor_ray.study.results import SeedResult, complete, pooled_tool_success
+from thor_ray.study.results import SeedResult, pooled_tool_success
 from thor_ray.study.seeds import Change, OverSeeds, change, over_seeds
-
-PAPER_MODELS = ("Qwen2.5-Math-7B", "Qwen3-8B")
 
 
 def study_sections(results: Sequence[SeedResult], rows: Sequence[StudyRow], paper: Paper) -> list[Section]:
@@ -27,6 +36,7 @@ def study_sections(results: Sequence[SeedResult], rows: Sequence[StudyRow], pape
     finished = [row for row in rows if any(row.label in result.rows for result in results)]
     shown = [row for row in finished if row.comparison is Comparison.ABLATION]
     return [
+        *_claims(results, paper),
         _ablation(results, shown, paper),
         _code(results, shown),
         _tool_success(results, shown),
@@ -34,15 +44,49 @@ def study_sections(results: Sequence[SeedResult], rows: Sequence[StudyRow], pape
         *_selection(results, shown, paper),
         *_demonstrations(results, finished),
         _cost(results, shown),
+        _time(results),
     ]
+
+
+def _claims(results: Sequence[SeedResult], paper: Paper) -> Iterator[Section]:
+    claims = compared_claims(results, paper)
+    if not claims:
+        return
+    lines = [
+        Row(
+            (
+                one.claim,
+                *(DASH if point is None else _signed(point) for point in one.paper),
+                *_points(one.found),
+                one.verdict,
+            )
+        )
+        for one in claims
+    ]
+    missed = [one.claim for one in claims if one.verdict is not Verdict.HOLDS]
+    said = (
+        f"Not borne out here, {len(missed)} of {len(claims)}: {'; '.join(missed)}." if missed else "All of them hold."
+    )
+    yield Section(
+        "What the paper claims, and what came out",
+        (
+            Table(
+                ("claim", *(f"paper, {model}" for model in PAPER_MODELS), "points", "95 %", "p", "here"), tuple(lines)
+            ),
+        ),
+        (
+            "Differences in points, ours paired by seed. A claim holds where the 95 % interval over seeds lies above nought.",
+            said,
+        ),
+    )
 
 
 def _ablation(results: Sequence[SeedResult], rows: Sequence[StudyRow], paper: Paper) -> Section:
     lines = []
     for row in rows:
-        accuracy = _over(results, row.label, lambda figures: figures.accuracy.value)
-        found = None if row.after is None else _change(results, row.after, row.label)
-        ours = (row.label, row.title, _percent(accuracy), _limits(accuracy), str(len(accuracy.values)))
+        mean = _over(results, row.label, accuracy)
+        found = None if row.after is None else paired(results, row.after, row.label)
+        ours = (row.label, row.title, _percent(mean), _limits(mean), str(len(mean.values)))
         lines.append(Row((*ours, *_change_cells(row, found), *_paper_cells(row, paper))))
     headings = (
         *("", "policy", "avg@k", "95 %", "seeds", "adds to", "points", "95 %", "p"),
@@ -71,11 +115,14 @@ def _points(found: Change | None) -> tuple[str, str, str]:
     """A change in points, its limits and its p-value."""
     if found is None:
         return DASH, DASH, DASH
-    points = f"{100 * found.difference.mean:+.1f}".replace("-", "−")
     limits = DASH
     if found.difference.low is not None and found.difference.high is not None:
-        limits = f"{100 * found.difference.low:+.1f} to {100 * found.difference.high:+.1f}".replace("-", "−")
-    return points, limits, DASH if found.p_value is None else p_text(found.p_value)
+        limits = f"{_signed(100 * found.difference.low)} to {_signed(100 * found.difference.high)}"
+    return _signed(100 * found.difference.mean), limits, DASH if found.p_value is None else p_text(found.p_value)
+
+
+def _signed(points: float) -> str:
+    return f"{points:+.1f}".replace("-", "−")
 
 
 def _paper_cells(row: StudyRow, paper: Paper) -> Iterator[str]:
@@ -175,7 +222,7 @@ def _repair(results: Sequence[SeedResult], rows: Sequence[StudyRow], paper: Pape
         headings = ("", "repair", "avg@k", "95 %", "points", "95 %", "p", "pass ratio", "tokens cut away")
         yield Section(
             "Repair strategies (paper, table 5)",
-            (Table((*headings, *(f"paper, {model}" for model in ("THOR-7B", "THOR-Thinking-8B"))), tuple(lines)),),
+            (Table((*headings, *(f"paper, {model}" for model in TRAINED)), tuple(lines)),),
             (
                 "Points are above no repair, paired by seed. The paper repairs the trained policy; the cold start fails more often.",
             ),
@@ -184,13 +231,13 @@ def _repair(results: Sequence[SeedResult], rows: Sequence[StudyRow], paper: Pape
 
 def _repair_cells(results: Sequence[SeedResult], base: str, label: str) -> tuple[str, ...]:
     figures = [result.rows[label] for result in results if label in result.rows]
-    accuracy = over_seeds([one.accuracy.value for one in figures])
-    added = (DASH, DASH, DASH) if label == base else _points(_change(results, base, label))
-    rates = [one.code.pass_rate.value for one in figures if one.code is not None and one.code.pass_rate is not None]
+    mean = over_seeds([accuracy(one) for one in figures])
+    added = (DASH, DASH, DASH) if label == base else _points(paired(results, base, label))
+    rates = _known(pass_ratio(one) for one in figures)
     cut = [one.tokens.discarded for one in figures if one.tokens is not None]
     return (
-        _percent(accuracy),
-        _limits(accuracy),
+        _percent(mean),
+        _limits(mean),
         *added,
         f"{100 * fmean(rates):.1f}" if rates else DASH,
         f"{fmean(cut):.1f}" if cut else DASH,
@@ -199,7 +246,7 @@ def _repair_cells(results: Sequence[SeedResult], base: str, label: str) -> tuple
 
 def _paper_repair(strategy: str, paper: Paper) -> Iterator[str]:
     table = paper.tables["repair"]
-    for group in ("THOR-7B", "THOR-Thinking-8B"):
+    for group in TRAINED:
         (row,) = [row for row in table.rows if row.group == group and row.label == strategy]
         (value,) = table.values(row, ["average"])
         yield DASH if value is None else f"{value:.1f}"
@@ -239,15 +286,14 @@ def _demonstrations(results: Sequence[SeedResult], rows: Sequence[StudyRow]) -> 
         if row.label not in ("T1", "T3") and row.comparison is not Comparison.DEMONSTRATIONS:
             continue
         figures = [result.rows[row.label] for result in results if row.label in result.rows]
-        codes = [one.code for one in figures if one.code is not None]
-        rates = [code.pass_rate.value for code in codes if code.pass_rate is not None]
+        rates = _known(pass_ratio(one) for one in figures)
         tried = [max(one.pass_at, key=lambda at: at.k) for one in figures if one.pass_at]
         lines.append(
             Row(
                 (
                     row.label,
                     row.title,
-                    *_share_cells([code.code_ratio.value for code in codes]),
+                    *_share_cells(_known(code_ratio(one) for one in figures)),
                     f"{100 * fmean(rates):.1f}" if rates else DASH,
                     *_share_cells([one.accuracy.value for one in figures]),
                     *_share_cells([at.share.value for at in tried]),
@@ -291,16 +337,40 @@ def _cost(results: Sequence[SeedResult], rows: Sequence[StudyRow]) -> Section:
     return Section("What it costs (paper, table 7)", (Table(headings, tuple(lines)),))
 
 
+def _time(results: Sequence[SeedResult]) -> Section:
+    """Mean minutes of each run's stages, over the seeds that have finished them."""
+    kinds = {
+        "TIRGen": (Stage.TIRGEN,),
+        "cold start": (Stage.COLD_START,),
+        "RL": (Stage.RL,),
+        "evaluations": EVALUATIONS,
+    }
+    by_run: dict[str, list[float]] = {}
+    for run in dict.fromkeys(run for result in results for run in result.seconds):
+        stages = [result.seconds[run] for result in results if run in result.seconds]
+        by_run[run] = [fmean(sum(one.get(stage, 0.0) for stage in kind) for one in stages) for kind in kinds.values()]
+    by_run["all"] = [sum(column) for column in zip(*by_run.values(), strict=True)]
+    lines = [
+        Row((run, *(_minutes(seconds) for seconds in (*parts, sum(parts)))), ours=run == "all")
+        for run, parts in by_run.items()
+    ]
+    return Section(
+        "Where the time goes",
+        (Table(("minutes a seed", *kinds, "together"), tuple(lines)),),
+        ("Means over seeds. Starting the workers of each run is not counted; as many seeds as cores go side by side.",),
+    )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.1f}" if seconds else DASH
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
 def _over(results: Sequence[SeedResult], label: str, value: Callable[[BenchmarkFigures], float]) -> OverSeeds:
     return over_seeds([value(result.rows[label]) for result in results if label in result.rows])
-
-
-def _change(results: Sequence[SeedResult], before: str, label: str) -> Change | None:
-    paired = complete(results, (before, label))
-    if not paired:
-        return None
-    first, second = ([result.rows[name].accuracy.value for result in paired] for name in (before, label))
-    return change(first, second)
 
 
 def _share_cells(values: Sequence[float]) -> tuple[str, str]:

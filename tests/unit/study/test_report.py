@@ -90,6 +90,17 @@ def test_demonstrations_are_compared_with_plain_solutions(place):
     assert cells(text, heading, "T3")[2] == "100.0"
 
 
+def test_the_time_of_a_seed_is_told_by_run_and_kind_of_stage(place):
+    write_study(place, ROWS)
+    text = (place / "study.md").read_text()
+    (headings,) = [line for line in text.splitlines() if line.startswith("| minutes a seed |")]
+    assert [cell.strip() for cell in headings.strip("|").split("|")][1:] == [
+        *("TIRGen", "cold start", "RL", "evaluations", "together")
+    ]
+    assert cells(text, "Where the time goes", "hierarchical-rl")[1:3] == ["–", "–"]
+    assert cells(text, "Where the time goes", "**all**")[-1] != "–"
+
+
 def test_nothing_to_report_is_said(tmp_path):
     with pytest.raises(UserError, match="no finished evaluation"):
         write_study(tmp_path, ROWS)
