@@ -14,6 +14,7 @@ from actors.layout import Node, nodes_of
 from actors.logs import ActorLog
 from actors.reservation import Bundles
 from actors.rollout import RolloutActor
+from actors.stop_requests import stop_requests_wait
 from actors.supervision import START_SECONDS
 from thor_ray.config import Recipe
 from thor_ray.errors import UserError
@@ -81,14 +82,15 @@ class RayCluster:
             ClusterError: Ray does not start here.
         """
         try:
-            return ray.init(
-                address="local",
-                num_cpus=max(self._cpus, os.cpu_count() or 1),
-                include_dashboard=True,
-                log_to_driver=False,
-                logging_level=logging.WARNING,
-                **({"_temp_dir": str(self._temp_dir)} if self._temp_dir else {}),
-            )
+            with stop_requests_wait():
+                return ray.init(
+                    address="local",
+                    num_cpus=max(self._cpus, os.cpu_count() or 1),
+                    include_dashboard=True,
+                    log_to_driver=False,
+                    logging_level=logging.WARNING,
+                    **({"_temp_dir": str(self._temp_dir)} if self._temp_dir else {}),
+                )
         except Exception as error:  # Ray has no class of its own for any of its reasons
             ray.shutdown()
             raise ClusterError(
@@ -106,7 +108,8 @@ class RayCluster:
         address = existing_cluster(self._address, self._temp_dir)
         if address is None:
             return None
-        return ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+        with stop_requests_wait():
+            return ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -147,7 +150,8 @@ def nodes_at(address: str) -> list[Node]:
     """
     if ray.is_initialized():
         return nodes_of(ray.nodes())
-    ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+    with stop_requests_wait():
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
     try:
         return nodes_of(ray.nodes())
     finally:

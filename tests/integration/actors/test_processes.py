@@ -121,3 +121,54 @@ def test_a_cluster_of_our_own_ends_with_its_driver(how: signal.Signals, tmp_path
     for agent in living(agents):
         agent.kill()
     driver.stdout.close()
+
+
+STOPPED_DRIVER = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from actors.placement import RayCluster
+
+def stop(number, frame):
+    raise KeyboardInterrupt
+
+def ask():
+    time.sleep(float(sys.argv[2]))
+    os.kill(os.getpid(), signal.Signals[sys.argv[3]])
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, stop)
+    early = sys.argv[2] != "up"
+    if early:
+        threading.Thread(target=ask, daemon=True).start()
+    try:
+        with RayCluster(cpus=2, temp_dir=Path(sys.argv[1])) as cluster:
+            print("up", flush=True)
+            if not early:
+                os.kill(os.getpid(), signal.Signals[sys.argv[3]])
+            time.sleep(600)
+    except KeyboardInterrupt:
+        print("stopped in order", flush=True)
+    assert signal.getsignal(signal.SIGTERM) is stop
+"""
+
+
+@pytest.mark.parametrize(
+    ("when", "how"),
+    [("1", signal.SIGTERM), ("1.5", signal.SIGINT), ("up", signal.SIGTERM)],
+)
+def test_a_stop_is_orderly_while_a_cluster_of_our_own_starts_and_afterwards(
+    when: str, how: signal.Signals, tmp_path: Path
+) -> None:
+    """Ray would take SIGTERM for itself, and a signal in the middle of its start would abort the process."""
+    script = tmp_path / "driver.py"
+    script.write_text(textwrap.dedent(STOPPED_DRIVER))
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    driver = subprocess.run(
+        [sys.executable, str(script), f"/tmp/ray-{os.getpid()}-{when}", when, how.name],
+        env=environment | {"PYTHONPATH": str(Path.cwd())},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert (driver.returncode, driver.stdout.splitlines()[-1:]) == (0, ["stopped in order"]), driver.stderr[-2000:]
