@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import torch
 
+from actors.engine_sleep import Sleep
 from actors.gauge import PressureGauge
 from actors.generation import (
     EngineError,
@@ -71,6 +72,7 @@ class EngineSettings:
         seed: Of the engine itself; requests bring their own.
         version: Of the weights in ``model``.
         awaits_weights: Whether others are served by now, so that prompts are refused until these have come.
+        shares_gpu: Whether a learner rank works on the same GPU while this engine sleeps.
     """
 
     model: str
@@ -83,6 +85,7 @@ class EngineSettings:
     seed: int = 0
     version: int = 0
     awaits_weights: bool = False
+    shares_gpu: bool = False
 
 
 class VllmEngine:
@@ -112,6 +115,7 @@ class VllmEngine:
             AsyncEngineArgs(**_engine_arguments(settings, on_gpu)), stat_loggers=[lambda config, index: self._gauge]
         )
         self._end_ids = _end_of_sequence_ids(self._engine)
+        self._sleep = Sleep(self._engine, self._free_memory if on_gpu else None)
 
     @property
     def version(self) -> int:
@@ -128,9 +132,11 @@ class VllmEngine:
 
         Raises:
             EngineError: as `Engine.generate`, and where this engine was started anew and still awaits its weights.
+            TurnError: it sleeps.
         """
         if self._awaits_weights:
             raise EngineError("an engine that was started anew refuses prompts until it has got the current weights")
+        self._sleep.require_awake()
         params = self._sampling_params(
             max_tokens=request.max_new_tokens,
             temperature=request.temperature,
@@ -162,6 +168,7 @@ class VllmEngine:
     async def probe_log_probs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         """Log-probs of given tokens under the current weights; see `Engine.probe_log_probs`."""
         self._require_defined_weights()
+        self._sleep.require_awake()
         params = self._sampling_params(
             max_tokens=1,
             temperature=0.0,
@@ -179,13 +186,17 @@ class VllmEngine:
     async def prove_life(self, ids: Sequence[int]) -> None:
         """Generates one real token after ``ids``, whichever weights are served: a living process is no proof of life.
 
+        An engine that sleeps cannot; there an answer of all its workers has to do.
+
         Raises:
             WeightsUndefinedError: all workers answer, but generation rests since an update failed half-way.
             EngineError: the engine is dead.
         """
-        if self._update_failed:
+        if self._update_failed or self._sleep:
             await self._call_workers("answer")
         self._require_defined_weights()
+        if self._sleep:
+            return
         one_token = self._sampling_params(max_tokens=1, temperature=0.0, detokenize=False, output_kind=self._final_only)
         await self._final_output(ids, one_token)
 
@@ -194,8 +205,11 @@ class VllmEngine:
 
         Requests in flight, and those that come meanwhile, wait. They keep their tokens and compute keys and values of
         these anew. After an update that failed half-way they wait on, until another one succeeds.
+
+        An engine that sleeps wakes by and by: its weights to be replaced, its cache once they are.
         """
         started = time.perf_counter()
+        await self._sleep.end("weights")
         await self._engine.pause_generation(mode="keep", clear_cache=True)
         try:
             answers = await self._call_workers("receive_weights", delivery.to_json())
@@ -210,8 +224,26 @@ class VllmEngine:
         await self._engine.update_weight_version(label)
         self._version = delivery.version
         self._update_failed = self._awaits_weights = False
+        await self._sleep.end("kv_cache")
         await self._engine.resume_generation()
         return WeightReceipt(delivery.version, tuple(answers[0]), time.perf_counter() - started)
+
+    async def sleep(self) -> int:
+        """Gives the memory of weights and cache back, until ``wake_up`` or ``update_weights``; see `Sleep.begin`.
+
+        Nothing may be in flight. On a CPU generation rests, but vLLM frees nothing.
+        """
+        return await self._sleep.begin()
+
+    async def wake_up(self) -> None:
+        """Takes the memory again and serves the weights that it fell asleep with. Harmless when awake.
+
+        Raises:
+            WeightsUndefinedError: an update failed half-way, so that there are no such weights.
+            EngineError: there is no room for them, or the engine is dead.
+        """
+        self._require_defined_weights()
+        await self._sleep.end("kv_cache")
 
     def close(self) -> None:
         """Ends the engine and its processes; harmless when called twice."""
@@ -295,6 +327,9 @@ class VllmEngine:
                 "the weights are undefined, since their last update failed: update them again first"
             )
 
+    async def _free_memory(self) -> int:
+        return sum(await self._call_workers("free_memory"))
+
     async def _call_workers(self, method: str, *args: Any) -> list[Any]:
         from vllm.v1.engine.exceptions import EngineDeadError
 
@@ -331,7 +366,10 @@ def _engine_arguments(settings: EngineSettings, on_gpu: bool) -> dict[str, Any]:
         "disable_log_stats": True,
     }
     if on_gpu:
-        return arguments | {"gpu_memory_utilization": settings.gpu_memory_utilization}
+        return arguments | {
+            "gpu_memory_utilization": settings.gpu_memory_utilization,
+            "enable_sleep_mode": settings.shares_gpu,
+        }
     return arguments | {
         "enforce_eager": True,
         "block_size": CPU_BLOCK_SIZE,

@@ -54,6 +54,10 @@ class WeightUpdateExtension:
         """Shows that this worker listens, where generation cannot: its rank."""
         return self.rank
 
+    def free_memory(self) -> int:
+        """Bytes that are free on this worker's GPU, whoever could take them; 0 on a CPU."""
+        return torch.cuda.mem_get_info(self._device)[0] if self._device.type == "cuda" else 0
+
     def receive_weights(self, delivery: str) -> list[str]:
         """Replaces the weights by those of a delivery.
 

@@ -24,6 +24,11 @@ class FamilySampler:
         self._branches = BranchBudget()
         self._interruptions: dict[str, Interruption] = {}
 
+    @property
+    def in_flight(self) -> int:
+        """Families that are being sampled."""
+        return len(self._interruptions)
+
     def suspend(self, uid: str) -> None:
         """Makes `sample` return early with what it has of a family; one that is not being sampled is left alone."""
         if (interruption := self._interruptions.get(uid)) is not None:

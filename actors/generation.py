@@ -96,6 +96,10 @@ class WeightsUndefinedError(EngineError):
     """The engine lives, but an update of its weights failed half-way; it samples on once another one has succeeded."""
 
 
+class TurnError(RuntimeError):
+    """An engine was asked to sleep while it works, or to work while it sleeps: a fault of the caller, not of the engine."""
+
+
 class Engine(Protocol):
     """A language model that serves one version of the weights at a time."""
 

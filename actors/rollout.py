@@ -14,7 +14,7 @@ from actors.codec import TokenizerCodec
 from actors.engine import EngineSettings, VllmEngine
 from actors.execution import make_sandbox
 from actors.families import FamilySampler
-from actors.generation import EngineError, Generation, GenerationRequest
+from actors.generation import EngineError, Generation, GenerationRequest, TurnError
 from actors.live import LiveEvent
 from actors.sampler import RolloutSettings, TrajectorySampler
 from actors.scorers import Scored, Scorer
@@ -36,7 +36,7 @@ class RolloutActor:
     so that many groups are in flight at a time. Construction blocks until engine and sandbox are up.
 
     Args:
-        recipe: Sections ``policy``, ``engine`` and ``sandbox`` are used.
+        recipe: Sections ``policy``, ``engine``, ``placement`` and ``sandbox`` are used.
         model: Hugging Face directory of the policy.
         version: Of the weights there.
         awaits_weights: Whether the learner has others by now: prompts are refused until these have come.
@@ -58,6 +58,7 @@ class RolloutActor:
                 seed=recipe.seed,
                 version=version,
                 awaits_weights=awaits_weights,
+                shares_gpu=recipe.placement.mode == "colocated",
             )
         )
         codec = TokenizerCodec.from_directory(model)
@@ -180,6 +181,22 @@ class RolloutActor:
             raise EngineError(f"weights cannot be updated while {self._calls_in_flight} calls are in flight")
         async with _deadline(f"receiving version {delivery.version} of the weights"):
             return await self._engine.update_weights(delivery)
+
+    async def sleep(self) -> int:
+        """Lends its GPU to the learner; see `VllmEngine.sleep`.
+
+        Raises:
+            TurnError: something is in flight, be it a family, or only in sandbox or grader.
+        """
+        if in_flight := self._calls_in_flight + self._families.in_flight:
+            raise TurnError(f"an engine cannot sleep while {in_flight} calls are in flight")
+        async with _deadline("falling asleep"):
+            return await self._engine.sleep()
+
+    async def wake_up(self) -> None:
+        """Takes its GPU back, with the weights that it had; see `VllmEngine.wake_up`."""
+        async with _deadline("waking up"):
+            await self._engine.wake_up()
 
     async def probe(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         """Log-probs of given tokens under the version served; see `Engine.probe_log_probs`."""

@@ -4,6 +4,9 @@ The life of a place: an engine *serves*; it is lost, and the place *rests* as lo
 engine is *starting*, and has to generate a token; it is *new*, refuses prompts, and is owed the current weights; once
 these are verified it serves. A place whose budget is spent is *given up*.
 
+Engines that share GPUs with the learner *sleep* while that works. None is started then: it would take memory that the
+learner needs. Its place rests until the others are awake.
+
 Nobody watches over it in the background: whoever works with the engines calls `EngineSupervisor.mend` from time to time.
 """
 
@@ -41,6 +44,9 @@ START_SECONDS: Final = 300.0
 
 LOSSES: Final = (RayActorError, ObjectLostError, EngineError)
 """What a call raises whose engine is lost: its process, its node with the result, or what generates inside of it."""
+
+TURN_SECONDS: Final = 120.0
+"""How long engines may take to fall asleep or to wake up, which is to copy their weights."""
 
 POLL_SECONDS: Final = 0.2
 """Between two looks at engines that are being started, where nothing else is to be waited for."""
@@ -127,6 +133,7 @@ class EngineSupervisor:
             for index, actor in enumerate(actors)
         ]
         self._last = ""
+        self._asleep = False
 
     @property
     def repairs(self) -> bool:
@@ -189,8 +196,36 @@ class EngineSupervisor:
                 return
         self._admit(new)
 
+    def sleep(self) -> None:
+        """Has all engines give their memory back; those that are just being started come up first.
+
+        Until they are awake again none is started, and there is nothing to ``mend``. Harmless when they sleep.
+
+        Raises:
+            RolloutActorDiedError: no engine is left, and none will come.
+            RayTaskError: an engine still has something to do.
+        """
+        if self._asleep:
+            return
+        self._asleep = True
+        while self._in(_State.STARTING):
+            self._poll()
+            time.sleep(POLL_SECONDS)
+        self._all("sleep")
+
+    def wake_up(self) -> None:
+        """Has engines that sleep serve the weights that they fell asleep with. Harmless when they are awake.
+
+        Not needed before ``deliver``: engines wake for new weights.
+        """
+        if self._asleep:
+            self._asleep = False
+            self._all("wake_up")
+
     def deliver(self, send: Bring[T]) -> T:
         """Gives something to all engines, also to those that were started anew and wait for just this.
+
+        Engines that sleep must wake for it.
 
         Where engines die or hang meanwhile it is given again to those that are left or, if there are none, to the first
         that replaces them; so ``send`` must be something that can be done twice.
@@ -199,6 +234,7 @@ class EngineSupervisor:
             RolloutActorDiedError: no engine is left, and none will come.
             WorkerError: what ``send`` raised while all engines live.
         """
+        self._asleep = False
         while True:
             engines = self._receivers()
             try:
@@ -228,6 +264,20 @@ class EngineSupervisor:
                 if place.engine.name == name and alive:
                     self._end(place, reason)
                     self._begin_if_due(place)
+
+    def _all(self, method: str) -> None:
+        """Calls a method of all engines that are up, and loses those that do not survive it."""
+        engines = [*self.serving, *self._in(_State.NEW)]
+        calls = {getattr(engine.actor, method).remote(): engine for engine in engines}
+        ended, _ = ray.wait(list(calls), num_returns=len(calls), timeout=TURN_SECONDS) if calls else ([], [])
+        for reference, engine in calls.items():
+            if reference not in ended:
+                self.lost(engine.name, f"no answer to {method} within {TURN_SECONDS:g} s: it hangs")
+                continue
+            try:
+                ray.get(reference)
+            except LOSSES as error:
+                self.lost(engine.name, cause_of(error))
 
     def _receivers(self) -> list[Engine]:
         """All engines that live, those included that have not got their weights; waits until there is one."""
@@ -279,7 +329,7 @@ class EngineSupervisor:
 
     def _begin_if_due(self, place: _Place) -> None:
         now = time.monotonic()
-        if place.state is not _State.RESTS or now < place.due or self._repair is None:
+        if place.state is not _State.RESTS or now < place.due or self._repair is None or self._asleep:
             return
         place.starts += 1
         name = f"engine-{place.engine.place}.{place.starts}"

@@ -13,6 +13,7 @@ import ray
 from learners.checkpoint import CheckpointState, fingerprint, refuse_misfit, verify
 from learners.guards import SkippedUpdate, UpdateGuard, group_uids
 from learners.packing import MicroBatch, computed_tokens, plan
+from learners.policy_spec import PolicySpec
 from learners.publish import (
     TOLERANCE,
     Publisher,
@@ -23,7 +24,7 @@ from learners.publish import (
 )
 from learners.ranks import ReservedRanks, wait_all
 from learners.sequences import TrainingSequence, token_counts
-from learners.worker import PolicySpec, RankUpdate
+from learners.worker import RankUpdate
 from learners.worker_group import WorkerGroup
 from thor_ray.config import LearnerConfig, ObjectiveConfig, OptimizerConfig, PublishingConfig
 from thor_ray.objectives import PolicyStatistics, denominators
@@ -87,6 +88,8 @@ class LearnerGroup:
         self._unpublished_updates = 0
         self._objective = ObjectiveConfig()
         self._settings = ""
+        self._resident = False
+        """Whether the optimizer of the current stage is on the ranks' devices."""
         self._probe: list[npt.NDArray[np.int64]] = []
         self._trained_groups: dict[str, None] = {}
         self._guard = UpdateGuard(config.max_skipped_updates)
@@ -127,6 +130,21 @@ class LearnerGroup:
     def skipped(self) -> tuple[SkippedUpdate, ...]:
         """Updates since the last one that was made."""
         return self._guard.skipped
+
+    def offload_states(self) -> None:
+        """Makes room on the ranks' GPUs: what only updates need goes to the machines' memory. Harmless when it is there.
+
+        All else works on as before, ``publish`` and ``save`` included.
+        """
+        if self._resident:
+            self._workers.call("offload_states")
+            self._resident = False
+
+    def reload_states(self) -> None:
+        """Takes what updates need back. Harmless when it is there, and before the first stage."""
+        if not self._resident and self._settings:
+            self._workers.call("reload_states")
+            self._resident = True
 
     def begin_sft(self, optimizer: OptimizerConfig, total_updates: int) -> None:
         """Starts supervised learning with a new optimizer. ``total_updates`` is for schedules that decay."""
@@ -305,6 +323,7 @@ class LearnerGroup:
             temperature,
         )
         self._updates = 0
+        self._resident = True
         self._trained_groups = {}
         self._guard.made()
 

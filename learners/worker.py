@@ -4,7 +4,7 @@ import copy
 import math
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from learners.packing import MicroBatch
+from learners.policy_spec import PolicyFacts, PolicySpec
 from learners.schedule import learning_rate
-from thor_ray.config import LoraConfig, ObjectiveConfig, OffloadConfig, OptimizerConfig
+from thor_ray.config import ObjectiveConfig, OptimizerConfig
 from thor_ray.objectives import (
     PolicyBatch,
     PolicyStatistics,
@@ -34,43 +35,6 @@ if TYPE_CHECKING:
 
 class LearnerStateError(RuntimeError):
     """A call came before the one it depends on."""
-
-
-@dataclass(frozen=True, slots=True)
-class PolicySpec:
-    """Which policy a rank trains, and how it holds it.
-
-    Attributes:
-        path: Hugging Face model directory, readable on every rank's node.
-        dtype: ``float32`` or ``bfloat16``.
-        zero_stage: 0 to 3.
-        gradient_checkpointing: Trade a second forward pass for memory.
-        packing: Micro-batches are packed.
-        threads: CPU threads of this rank.
-        offload: What ZeRO keeps outside the GPU.
-        lora: Adapters that train instead of the policy's weights.
-        sequence_parallel: Ranks that share each sequence; only with ``packing``.
-
-    Raises:
-        ValueError: bfloat16 without ZeRO, where DeepSpeed has no float32 buffer to add gradients up in, so that they
-            would depend on the split into micro-batches.
-    """
-
-    path: Path
-    dtype: str
-    zero_stage: int
-    gradient_checkpointing: bool
-    packing: bool
-    threads: int
-    offload: OffloadConfig = field(default_factory=OffloadConfig)
-    lora: LoraConfig | None = None
-    sequence_parallel: int = 1
-
-    def __post_init__(self) -> None:
-        if self.dtype == "bfloat16" and self.zero_stage == 0:
-            raise ValueError(
-                "learner.zero_stage: 0 with policy.dtype: bfloat16 would add up gradients in bfloat16; use stage 1"
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +59,6 @@ class RankUpdate:
     def skipped(self) -> bool:
         """Whether no step was taken, since the gradient was not finite."""
         return not math.isfinite(self.grad_norm)
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyFacts:
-    """What the driver must know of the policy.
-
-    Attributes:
-        vocabulary: Number of token ids.
-        fingerprint: Of names and shapes of all parameters.
-        device: What computes it, as CUDA calls it; ``cpu`` otherwise.
-    """
-
-    vocabulary: int
-    fingerprint: str
-    device: str
 
 
 Scores = tuple["torch.Tensor", ...]
@@ -204,6 +153,22 @@ class LearnerWorker:
             self._reference.to(self._engine.device)
         self._optimizer, self._total_updates, self._update = optimizer, total_updates, 0
         self._temperature = temperature
+
+    def offload_states(self) -> None:
+        """Moves what only ``update_...`` needs, optimizer and reference policy, into this machine's memory."""
+        from learners import zero
+
+        zero.offload_states(self._ready_engine())
+        if self._reference is not None:
+            self._reference.to("cpu")
+
+    def reload_states(self) -> None:
+        """Moves what ``offload_states`` took away back onto this rank's device."""
+        from learners import zero
+
+        zero.reload_states(self._ready_engine())
+        if self._reference is not None:
+            self._reference.to(self._engine.device)
 
     def compute_log_probs(
         self, micro_batches: Sequence[MicroBatch], temperature: float | None = None, of_reference: bool = False

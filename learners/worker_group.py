@@ -6,8 +6,9 @@ from typing import Any, Final
 import ray
 from ray.util.placement_group import remove_placement_group
 
+from learners.policy_spec import PolicyFacts, PolicySpec
 from learners.ranks import START_TIMEOUT_SECONDS, ReservedRanks, place, start, wait_all
-from learners.worker import LearnerWorker, PolicyFacts, PolicySpec
+from learners.worker import LearnerWorker
 from learners.zero import Rendezvous
 
 COLLECTIVE_SHARE: Final = 0.6

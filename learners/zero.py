@@ -115,6 +115,29 @@ def build_engine(
     return engine
 
 
+def offload_states(engine: Any) -> None:
+    """Moves the optimizer, with its float32 weights and gradients, into the machine's memory; the model stays.
+
+    So the weights can be published, and log-probs be computed, at any time. DeepSpeed cannot move parts back one by one.
+
+    Args:
+        engine: Of ZeRO 2, or one whose optimizer is off-loaded for good. There nothing is left to be moved but buffers,
+            and DeepSpeed refuses to be asked where parameters are off-loaded, too.
+    """
+    from deepspeed.runtime.zero.offload_config import OffloadDeviceEnum, OffloadStateTypeEnum
+
+    offload = engine.zero_offload_param()
+    if offload is None or offload.device == OffloadDeviceEnum.none:
+        engine.offload_states(include=[state for state in OffloadStateTypeEnum if state != "lp_params"])
+    # What the last update has left in the allocator is of no use to others.
+    torch.cuda.empty_cache()
+
+
+def reload_states(engine: Any) -> None:
+    """Moves what ``offload_states`` took away back onto the engine's device."""
+    engine.reload_states()
+
+
 def announce(engine: Any, *, last: bool) -> None:
     """Says before a micro-batch's forward pass whether the mini-batch ends with it."""
     engine.set_gradient_accumulation_boundary(last)

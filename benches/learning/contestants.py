@@ -145,7 +145,8 @@ def clipped_loss(log_ratios: "torch.Tensor", advantages: "torch.Tensor") -> "tor
 
 def run_ours(name: str, settings: Settings, path: Path, sequences: Sequence[TrainingSequence], turn: Turn) -> None:
     """One rank of our learner, without Ray, which has no part in an update."""
-    from learners.worker import LearnerWorker, PolicySpec
+    from learners.policy_spec import PolicySpec
+    from learners.worker import LearnerWorker
     from learners.zero import Rendezvous
 
     with socket.socket() as probe:

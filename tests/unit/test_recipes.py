@@ -224,6 +224,12 @@ PAIRS = ["placement.mode=colocated", "engine.actors=8", "learner.ranks=8", "publ
         (["engine.actors=4", "engine.tensor_parallel=2"], "engine.tensor_parallel must be 1, not 2"),
         (["engine.actors=4"], "engine.actors 4 equal learner.ranks 8"),
         (["publishing.transport=auto"], "set publishing.transport: cuda_ipc"),
+        (
+            ["rl.stream.max_staleness=2"],
+            "max_staleness: 2 lets them sample meanwhile: set it to 0, or rl.stream.over_sample",
+        ),
+        (["learner.zero_stage=1"], "learner.zero_stage: 2, not 1: choose 2, or .* learner.offload.optimizer: cpu"),
+        (["learner.zero_stage=3"], "learner.zero_stage: 2, not 3"),
     ],
 )
 def test_gpus_are_shared_in_pairs_or_not_at_all(overrides, message):
@@ -231,11 +237,34 @@ def test_gpus_are_shared_in_pairs_or_not_at_all(overrides, message):
         load_recipe("thor-1.5b", PAIRS + overrides)
 
 
-def test_both_of_a_pair_have_to_fit_one_gpu():
-    recipe = load_recipe("thor-1.5b", [*PAIRS, "engine.gpu_memory_utilization=0.5"])
-    assert list(memory_faults_of(recipe, Path(recipe.policy.model))) == []
-    assert derived_rows(recipe, Path(recipe.policy.model))["GPUs"] == "8, shared, of 79 GiB"
-    greedy = load_recipe("thor-1.5b", PAIRS)
-    (fault,) = memory_faults_of(greedy, Path(greedy.policy.model))
-    assert "65.2 GiB for an engine and" in fault.message
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["rl.stream.max_staleness=1", "rl.stream.over_sample=1.5"],
+        ["learner.zero_stage=1", "learner.offload.optimizer=cpu"],
+        ["learner.zero_stage=3", "learner.offload.optimizer=cpu", "learner.offload.parameters=cpu"],
+    ],
+)
+def test_gpus_are_shared_where_engines_rest_and_the_optimizer_is_not_in_the_way(overrides):
+    assert load_recipe("thor-1.5b", PAIRS + overrides).placement.mode == "colocated"
+
+
+def test_engines_with_gpus_of_their_own_may_run_ahead_of_any_learner():
+    recipe = load_recipe("thor-1.5b", ["rl.stream.max_staleness=2", "learner.zero_stage=3"])
+    assert recipe.rl.stream.max_staleness == 2
+
+
+def test_both_of_a_pair_have_to_fit_one_gpu_each_in_its_turn():
+    recipe = load_recipe("thor-1.5b", PAIRS)
+    model = Path(recipe.policy.model)
+    assert list(memory_faults_of(recipe, model)) == []
+    rows = derived_rows(recipe, model)
+    assert rows["GPUs"] == "8, shared, of 79 GiB"
+    # An engine of 63.2 and 2 GiB, a rank's weights of 2.9 and process of 2 GiB, and two buckets of half a GiB.
+    assert rows["memory of a GPU"] == "71.1 GiB while engines sample, 22.5 GiB while the learner works"
+    (fault,) = memory_faults_of(load_recipe("thor-1.5b", [*PAIRS, "engine.gpu_memory_utilization=0.95"]), model)
+    assert "needs about 82.9 GiB of each GPU of 79 GiB while engines sample" in fault.message
     assert "lower engine.gpu_memory_utilization" in fault.remedy
+    (fault,) = memory_faults_of(load_recipe("thor-1.5b", [*PAIRS, "learner.micro_batch_tokens=400000"]), model)
+    assert "while the learner works" in fault.message
+    assert "lower learner.micro_batch_tokens" in fault.remedy

@@ -12,8 +12,8 @@ class PlacementConfig(Section):
 
     mode: Literal["disaggregated", "colocated"] = Field(
         "disaggregated",
-        description="Engines and learner ranks on GPUs of their own; or one engine and one rank on each GPU, which then "
-        "both have to fit, and take turns.",
+        description="Engines and learner ranks on GPUs of their own; or one engine and one rank on each GPU, which take "
+        "turns: engines sleep while the learner works, and its optimizer leaves the GPU while they sample.",
     )
     gpu_memory_gib: float | None = Field(
         None,

@@ -78,6 +78,25 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _takes_turns_on_shared_gpus(self) -> Self:
+        if self.placement.mode == "disaggregated":
+            return self
+        stream, learner = self.rl.stream, self.learner
+        if stream.max_staleness > 0 and stream.over_sample is None:
+            raise ValueError(
+                "placement.mode: colocated makes engines sleep while the learner works, but rl.stream.max_staleness: "
+                f"{stream.max_staleness} lets them sample meanwhile: set it to 0, or rl.stream.over_sample, with which "
+                "they rest"
+            )
+        if learner.zero_stage != 2 and learner.offload.optimizer == "none":
+            raise ValueError(
+                "placement.mode: colocated keeps the optimizer in the machine's memory while engines sample, which "
+                f"DeepSpeed does for learner.zero_stage: 2, not {learner.zero_stage}: choose 2, or keep it there always "
+                "with learner.offload.optimizer: cpu"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _runs_programs_only_if_asked_for(self) -> Self:
         rounds = {
             "rl.sampling": self.rl.sampling.max_rounds,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from thor_ray.config import Recipe
-from thor_ray.planning.memory import GIBIBYTE, RoleMemory, engine_memory, learner_memory
+from thor_ray.planning.memory import GIBIBYTE, RoleMemory, engine_memory, learner_memory, shared_memory
 from thor_ray.planning.shape import ModelShape, shape_of
 from thor_ray.preflight import Fault
 
@@ -27,13 +27,20 @@ def memory_faults_of(recipe: Recipe, model: Path) -> Iterator[Fault]:
     if memory is None or shape is None:
         return
     learner, engine = learner_memory(shape, recipe), engine_memory(shape, recipe)
-    if recipe.placement.mode == "colocated" and engine.total + learner.total > memory * GIBIBYTE:
+    shared = shared_memory(shape, recipe) if recipe.placement.mode == "colocated" else None
+    if shared is not None and shared.sampling.total > memory * GIBIBYTE:
         yield Fault(
-            f"placement.mode: colocated needs about {_gib(engine.total)} for an engine and {_gib(learner.total)} for a "
-            f"rank on each GPU of {memory:g} GiB: {_parts(learner)}",
-            "lower engine.gpu_memory_utilization, or " + _learner_remedy(recipe, learner.dominant),
+            f"placement.mode: colocated needs about {_gib(shared.sampling.total)} of each GPU of {memory:g} GiB while "
+            f"engines sample: {_parts(shared.sampling)}",
+            "lower engine.gpu_memory_utilization",
         )
-    elif learner.total > memory * GIBIBYTE:
+    if shared is not None and shared.learning.total > memory * GIBIBYTE:
+        yield Fault(
+            f"placement.mode: colocated needs about {_gib(shared.learning.total)} of each GPU of {memory:g} GiB while "
+            f"the learner works: {_parts(shared.learning)}",
+            _learner_remedy(recipe, learner.dominant),
+        )
+    elif shared is None and learner.total > memory * GIBIBYTE:
         yield Fault(
             f"a learner rank needs about {_gib(learner.total)} of the {memory:g} GiB of its GPU: {_parts(learner)}",
             _learner_remedy(recipe, learner.dominant),
@@ -93,11 +100,17 @@ def _memory_rows(recipe: Recipe, model: Path, shape: ModelShape | None) -> dict[
     if shape is None:
         return {"memory": f"not estimated: {model} has no config.json of a dense decoder"}
     engine, learner = engine_memory(shape, recipe), learner_memory(shape, recipe)
-    return {
+    rows = {
         "parameters": f"{shape.parameters / 1e9:.3g} billion" if shape.parameters >= 1e8 else f"{shape.parameters}",
         "memory of an engine": f"{_summary(engine)}; the cache holds {max(engine.cache_tokens, 0)} tokens",
         "memory of a rank": _summary(learner),
     }
+    if recipe.placement.mode == "colocated" and recipe.placement.gpu_memory_gib is not None:
+        shared = shared_memory(shape, recipe)
+        rows["memory of a GPU"] = (
+            f"{_gib(shared.sampling.total)} while engines sample, {_gib(shared.learning.total)} while the learner works"
+        )
+    return rows
 
 
 def _summary(role: RoleMemory) -> str:

@@ -29,6 +29,15 @@ LIVE_PARAMETER_ELEMENTS: Final = 1_000_000_000
 PROCESS_OVERHEAD: Final = 2 * GIBIBYTE
 """Of a process on a GPU: CUDA context, kernels, NCCL buffers, CUDA graphs, fragmentation. A guess, not a measurement."""
 
+STAYS_WITH_RANK: Final = ("weights", "process")
+"""Parts of a rank that stay on its GPU while an engine samples there (`learners.zero.offload_states`)."""
+
+STAYS_WITH_ENGINE: Final = ("process",)
+"""Parts of an engine that stay on its GPU while it sleeps (`actors.engine_sleep`)."""
+
+BUCKETS_HELD: Final = 2
+"""Buckets of weights that a rank keeps from one publication to the next (`thor_ray.weights.ipc_link`)."""
+
 PREFILL_TOKENS: Final = 8192
 """Tokens in one step of an engine, for its working memory."""
 
@@ -68,6 +77,41 @@ class EngineMemory(RoleMemory):
     """
 
     cache_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class SharedMemory:
+    """What a GPU holds that an engine and a rank share, in the turn of each.
+
+    Attributes:
+        sampling: While the engine samples: all of the engine, and what stays of the rank.
+        learning: While the rank works: all of the rank, and what stays of the engine.
+    """
+
+    sampling: RoleMemory
+    learning: RoleMemory
+
+    @property
+    def peak(self) -> int:
+        """Bytes that the GPU needs to have."""
+        return max(self.sampling.total, self.learning.total)
+
+
+def shared_memory(shape: ModelShape, recipe: Recipe) -> SharedMemory:
+    """Memory of a GPU with ``placement.mode: colocated``.
+
+    In between the engine's weights are awake and its cache is not, which is less than ``sampling``.
+
+    Args:
+        shape: Of the policy.
+        recipe: The sections that ``engine_memory`` and ``learner_memory`` use, and ``publishing``.
+    """
+    engine, learner = engine_memory(shape, recipe).parts, learner_memory(shape, recipe).parts
+    weights = ELEMENT_BYTES[recipe.policy.dtype] * shape.parameters
+    buckets = {"buckets": BUCKETS_HELD * min(recipe.publishing.bucket_mib << 20, weights)}
+    resting = {f"the rank's {name}": learner[name] for name in STAYS_WITH_RANK if name in learner}
+    asleep = {f"the engine's {name}": engine[name] for name in STAYS_WITH_ENGINE if name in engine}
+    return SharedMemory(RoleMemory(engine | resting | buckets), RoleMemory(learner | asleep | buckets))
 
 
 def learner_memory(shape: ModelShape, recipe: Recipe) -> LearnerMemory:

@@ -15,7 +15,7 @@ from thor_ray.config import Recipe, RecipeError, validate_recipe
 from thor_ray.errors import UserError
 from thor_ray.planning.gpus import Gpu
 from thor_ray.planning.lengths import Lengths, Trajectory
-from thor_ray.planning.memory import GIBIBYTE, engine_memory, learner_memory
+from thor_ray.planning.memory import GIBIBYTE, engine_memory, learner_memory, shared_memory
 from thor_ray.planning.rates import Rates
 from thor_ray.planning.shape import ModelShape
 from thor_ray.stream import ProblemCursor, StreamConfig, TrajectoryStream
@@ -235,10 +235,10 @@ def _counts(recipe: Recipe, gpus: int) -> Iterator[tuple[int, int]]:
 
 
 def _does_not_fit(shape: ModelShape, recipe: Recipe, gpu: Gpu) -> str | None:
-    learner, engine = learner_memory(shape, recipe), engine_memory(shape, recipe)
+    engine, together = engine_memory(shape, recipe), recipe.placement.mode == "colocated"
     if engine.cache_tokens < recipe.policy.max_context:
         return f"an engine's cache would hold {max(0, engine.cache_tokens)} tokens of the {recipe.policy.max_context} needed"
-    needed = learner.total + (engine.total if recipe.placement.mode == "colocated" else 0)
+    needed = shared_memory(shape, recipe).peak if together else learner_memory(shape, recipe).total
     if needed > gpu.memory_gib * GIBIBYTE:
         return f"with {recipe.learner.ranks} ranks each needs {needed / GIBIBYTE:.0f} GiB of {gpu.memory_gib:g}"
     return None

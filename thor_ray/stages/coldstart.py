@@ -53,11 +53,13 @@ def cold_start(
     ]
     batches_per_epoch = math.ceil(len(sequences) / config.batch_size)
     total = config.epochs * batches_per_epoch
+    workers.learners_turn()
     learners.begin_sft(config.optimizer, total)
     checkpoints = StageCheckpoints(log, Stage.COLD_START, recipe.learner)
     done = checkpoints.resume(workers)
     batches = epochs(sequences, config.epochs, config.batch_size, recipe.seed)
     for index, batch in islice(enumerate(batches), done, None):
+        workers.learners_turn()
         metrics = learners.sft(batch)
         log.record_metrics(Stage.COLD_START, index, metrics)
         on_update(index + 1, metrics, total)

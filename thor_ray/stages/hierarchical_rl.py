@@ -68,11 +68,13 @@ def hierarchical_rl(workers: Workers, problems: ProblemSets, recipe: Recipe, log
         NonFiniteUpdateError: losses or gradients are not finite, time and again.
     """
     config, learners = recipe.rl, workers.learners
+    workers.learners_turn()
     learners.begin_rl(
         config.objective, config.optimizer, config.rounds * config.updates_per_round, config.sampling.temperature
     )
     checkpoints = StageCheckpoints(log, Stage.RL, recipe.learner)
     done = checkpoints.resume(workers)
+    workers.engines_turn()
     choose = partial(select, workers, config=config)
     with (
         rollouts_for(workers, problems.train, recipe, choose, done, checkpoints.rollouts(done)) as rollouts,
@@ -114,6 +116,7 @@ def learn(
 ) -> Round:
     """Makes a round's updates on what was selected, and gives the engines the weights."""
     config, learners = recipe.rl, workers.learners
+    workers.learners_turn()
     dealt = list(minibatches(workers, selection.kept, config.updates_per_round, recipe.seed + index))
     mismatch = mismatch_by_lag(chain(*dealt), learners.version, config.objective.off_policy)
     updates, skipped = [], list[SkippedUpdate]()
@@ -122,6 +125,7 @@ def learn(
         skipped += learners.skipped[-1:]
     rollouts.settle(selection, skip_reasons(skipped))
     publication = workers.publish() if updates else None
+    workers.engines_turn()
     if publication is not None:
         rollouts.published(publication.version)
     return Round(index, sampled, selection, updates, publication, tuple(skipped), mismatch)

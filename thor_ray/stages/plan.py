@@ -155,7 +155,9 @@ def print_plan(plan: Plan, console: Console) -> None:
         rows["evaluation"] = f"{evaluations} × {len(plan.problems.heldout)} problems × {samples} samples"
     # Of the derived table, what has not been said in other words.
     derived = derived_rows(recipe, plan.model)
-    learning = ("GPUs", "memory of a rank") if any(stage in LEARNING for stage in plan.stages) else ()
+    learning = (
+        ("GPUs", "memory of a rank", "memory of a GPU") if any(stage in LEARNING for stage in plan.stages) else ()
+    )
     rows |= {name: derived[name] for name in ("memory of an engine", *learning) if name in derived}
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in rows.items():

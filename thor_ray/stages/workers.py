@@ -12,7 +12,7 @@ from actors.codec import TokenizerCodec
 from actors.fleet import RolloutFleet
 from actors.placement import begin_rollout_actor, start_rollout_actors, stop_rollout_actors
 from actors.reservation import Bundles, Reservation
-from actors.supervision import Repair
+from actors.supervision import Bring, Repair
 from learners.group import LearnerGroup
 from learners.publish import WeightPublication
 from learners.ranks import ReservedRanks
@@ -28,11 +28,13 @@ class Workers:
     Attributes:
         fleet: Rollout actors.
         codec: The policy's tokenizer.
+        share_gpus: Whether engines and learners take turns on the same GPUs; else both always have theirs.
     """
 
     fleet: RolloutFleet
     codec: TokenizerCodec
     _learners: LearnerGroup | None = None
+    share_gpus: bool = False
 
     @property
     def learners(self) -> LearnerGroup:
@@ -45,19 +47,39 @@ class Workers:
             raise RuntimeError("these workers were started without learners")
         return self._learners
 
+    def learners_turn(self) -> None:
+        """Before learning: where GPUs are shared, engines fall asleep, then the optimizer comes. Harmless in their turn."""
+        if self.share_gpus:
+            self.fleet.supervisor.sleep()
+            self.learners.reload_states()
+
+    def engines_turn(self) -> None:
+        """Before sampling: where GPUs are shared, the optimizer goes, then engines wake with the weights that they had.
+
+        Harmless in their turn, which a publication begins as well.
+        """
+        if self.share_gpus:
+            self.learners.offload_states()
+            self.fleet.supervisor.wake_up()
+
     def publish(self) -> WeightPublication:
         """Brings the learner's weights to all engines as the next version; see `LearnerGroup.publish`.
 
-        An engine that dies or hangs meanwhile is replaced, and the version published again to those that live.
+        Engines that sleep wake for it, so that their turn begins. An engine that dies or hangs meanwhile is replaced, and the version published again to those that live.
 
         Raises:
             RolloutActorDiedError: no engine is left.
         """
-        return self.fleet.supervisor.deliver(self.learners.publish)
+        return self._deliver(self.learners.publish)
 
     def publish_again(self) -> WeightPublication:
         """The same under the version that the engines should have already; see `LearnerGroup.publish_again`."""
-        return self.fleet.supervisor.deliver(self.learners.publish_again)
+        return self._deliver(self.learners.publish_again)
+
+    def _deliver(self, publish: Bring[WeightPublication]) -> WeightPublication:
+        if self.share_gpus:
+            self.learners.offload_states()
+        return self.fleet.supervisor.deliver(publish)
 
 
 @contextmanager
@@ -103,7 +125,7 @@ def started_workers(recipe: Recipe, model: Path, *, learners: bool = True, versi
             liveness=recipe.engine.liveness,
         )
         stack.callback(lambda: stop_rollout_actors(fleet.supervisor.restarted))
-        yield Workers(fleet, codec, group)
+        yield Workers(fleet, codec, group, share_gpus=recipe.placement.mode == "colocated")
 
 
 def _repair(recipe: Recipe, model: Path, version: int, bundles: Bundles, learners: LearnerGroup | None) -> Repair:

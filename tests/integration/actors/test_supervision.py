@@ -11,7 +11,7 @@ import pytest
 import ray
 
 from actors.fleet import RolloutFleet
-from actors.supervision import Repair, RolloutActorDiedError
+from actors.supervision import EngineSupervisor, Repair, RolloutActorDiedError
 from thor_ray.config import FilterConfig, LivenessConfig, RestartConfig, validate_recipe
 from thor_ray.errors import WorkerError
 from thor_ray.problems import Problem
@@ -38,13 +38,14 @@ class Sampler:
 
     Args:
         version: Of the weights that it serves; ``None`` awaits them, and refuses prompts until then.
-        fate: What becomes of it with its third group: ``dies``, ``hangs``, or nothing. ``stillborn`` ends at once.
+        fate: What becomes of it with its third group: ``dies``, ``hangs``, or nothing. ``stillborn`` ends at once, and
+            ``dies asleep`` when it is to wake.
     """
 
     def __init__(self, version: int | None, fate: str = "") -> None:
         if fate == "stillborn":
             raise RuntimeError("there is no engine to start")
-        self._version, self._fate, self._groups = version, fate, 0
+        self._version, self._fate, self._groups, self._asleep = version, fate, 0, False
 
     async def ready(self) -> int | None:
         return self._version
@@ -52,11 +53,25 @@ class Sampler:
     async def serve(self, version: int) -> None:
         if self._fate == "dies of weights":
             os._exit(1)
+        await self.wake_up()
         self._version = version
+
+    async def sleep(self) -> None:
+        self._asleep = True
+
+    async def wake_up(self) -> None:
+        if self._fate == "dies asleep":
+            os._exit(1)
+        self._asleep = False
+
+    async def asleep(self) -> bool:
+        return self._asleep
 
     async def rollout_group(self, uid: str, problem: Problem) -> Group:
         if self._version is None:
             raise RuntimeError("it has no weights")
+        if self._asleep:
+            raise RuntimeError("it sleeps")
         self._groups += 1
         if self._groups == 3 and self._fate == "dies":
             os._exit(1)
@@ -199,6 +214,55 @@ def test_a_failure_that_no_engine_is_to_blame_for_is_not_repeated(fleet):
     with pytest.raises(WorkerError, match="learner rank 0 died"):
         fleet(Learner(), ["", ""]).supervisor.deliver(fail)
     assert calls == [2]
+
+
+def asleep(supervisor: EngineSupervisor) -> list[bool]:
+    return list(ray.get([engine.actor.asleep.remote() for engine in supervisor.serving], timeout=PATIENCE))
+
+
+def test_none_is_started_while_others_sleep_and_whoever_replaces_the_dead_gets_current_weights(fleet):
+    learner = Learner()
+    some = fleet(learner, ["", ""], restarts=RestartConfig(most=3, delay_seconds=0))
+    supervisor = some.supervisor
+    supervisor.sleep()
+    assert asleep(supervisor) == [True, True]
+    supervisor.lost("engine-1", "its node was lost")
+    supervisor.mend()
+    assert (supervisor.restarts, supervisor.starting) == (0, []), "it would take the learner's memory"
+    assert supervisor.deliver(learner.publish) == 1
+    assert asleep(supervisor)[0] is False
+    assert versions(round_of(some)) == {1}
+    assert supervisor.restarts == 1
+
+
+def test_an_engine_that_comes_up_when_others_are_to_sleep_sleeps_too_and_is_still_owed_its_weights(fleet):
+    learner = Learner()
+    learner.version = 4
+    some = fleet(learner, ["", ""], restarts=RestartConfig(most=3, delay_seconds=0))
+    supervisor = some.supervisor
+    supervisor.lost("engine-1", "its node was lost")
+    assert supervisor.starting
+    supervisor.sleep()
+    assert not supervisor.starting, "it would go on to take the learner's memory"
+    assert len(supervisor.serving) == 1
+    supervisor.wake_up()
+    supervisor.mend()
+    assert learner.brought == [(4, 1)]
+    assert asleep(supervisor) == [False, False]
+    assert versions(round_of(some)) == {4}
+
+
+@pytest.mark.parametrize("publishes", [True, False])
+def test_an_engine_that_does_not_wake_is_replaced(fleet, publishes):
+    learner = Learner()
+    only = fleet(learner, ["dies asleep"])
+    only.supervisor.sleep()
+    if publishes:
+        only.supervisor.deliver(learner.publish)
+    else:
+        only.supervisor.wake_up()
+    assert versions(round_of(only)) == {learner.version} == {int(publishes)}
+    assert only.supervisor.restarts == 1
 
 
 ROUNDS, PER_ROUND = 4, 3

@@ -12,6 +12,7 @@ import ray
 import torch
 from transformers import Qwen3ForCausalLM
 
+from actors.generation import TurnError, WeightsUndefinedError
 from actors.sampler import RolloutSettings
 from thor_ray.config import Recipe, SamplingConfig
 from thor_ray.problems.problem import Problem
@@ -178,3 +179,64 @@ def test_no_update_while_trajectories_are_running(rollout_actor: Any, recipe: Re
         ray.get(rollout_actor.update_weights.remote(delivery))
     group = ray.get(running)
     assert {int(v) for t in group.trajectories for v in t.versions[t.loss_mask()]} == {before}
+
+
+def fixed_group(actor: Any, recipe: Recipe, uid: str = "fixed") -> list[tuple[int, ...]]:
+    settings = RolloutSettings(SamplingConfig(max_new_tokens=20), "bare", recipe.policy.max_context)
+    group = ray.get(actor.rollout_group.remote(Problem("p", "What is 2 + 3?", "5", "t"), 4, settings, seed=7, uid=uid))
+    return [tuple(trajectory.ids) for trajectory in group.trajectories]
+
+
+def test_an_engine_that_has_slept_samples_what_it_sampled_before(rollout_actor: Any, recipe: Recipe) -> None:
+    before = fixed_group(rollout_actor, recipe)
+    ray.get([rollout_actor.sleep.remote(), rollout_actor.sleep.remote()])
+    version = ray.get(rollout_actor.version.remote())
+    assert ray.get(rollout_actor.ready.remote(), timeout=60) == version, "it lives, and cannot prove it by a token"
+    with pytest.raises(TurnError, match="wake it before it is given prompts"):
+        fixed_group(rollout_actor, recipe)
+    with pytest.raises(TurnError):
+        ray.get(rollout_actor.probe.remote([[1, 2, 3]]))
+    ray.get([rollout_actor.wake_up.remote(), rollout_actor.wake_up.remote()])
+    assert fixed_group(rollout_actor, recipe) == before
+
+
+def test_an_engine_that_sleeps_wakes_for_new_weights_and_serves_them_exactly(
+    rollout_actor: Any, tiny_policies: Any, recipe: Recipe, publish: Publish
+) -> None:
+    ray.get(rollout_actor.sleep.remote())
+    publish(tiny_policies.other, 31)
+    assert ray.get(rollout_actor.ready.remote()) == 31
+    assert greedy_gap(rollout_actor, tiny_policies.other, recipe, "woken") <= 1e-3
+
+
+def test_an_engine_that_wakes_for_weights_that_are_damaged_serves_nothing(
+    rollout_actor: Any, tiny_policies: Any, recipe: Recipe, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray.get(rollout_actor.sleep.remote())
+    with monkeypatch.context() as patch:
+        patch.setattr(transfer, "checksum", lambda *arguments: "of other bytes")
+        with pytest.raises(Exception, match="checksum of other bytes was sent"):
+            publish(tiny_policies.other, 32)
+    for call in (rollout_actor.ready, rollout_actor.wake_up):
+        with pytest.raises(WeightsUndefinedError):
+            ray.get(call.remote())
+    with pytest.raises(TurnError):
+        fixed_group(rollout_actor, recipe)
+    publish(tiny_policies.other, 33)
+    assert greedy_gap(rollout_actor, tiny_policies.other, recipe, "repaired") <= 1e-3
+
+
+@pytest.mark.parametrize("work", ["group", "family"])
+def test_an_engine_does_not_fall_asleep_over_its_work(rollout_actor: Any, recipe: Recipe, work: str) -> None:
+    settings = RolloutSettings(SamplingConfig(max_new_tokens=400), "bare", recipe.policy.max_context)
+    problem, before = Problem("p", "What?", "1", "t"), ray.get(rollout_actor.stats.remote())["requests"]
+    if work == "group":
+        running = rollout_actor.rollout_group.remote(problem, 32, settings, seed=0, uid="busy")
+    else:
+        running = rollout_actor.sample_family.remote(problem, 32, None, settings, seed=0, uid="busy")
+    deadline = time.monotonic() + 60
+    while ray.get(rollout_actor.stats.remote())["requests"] == before and time.monotonic() < deadline:
+        time.sleep(0.005)
+    with pytest.raises(TurnError, match="cannot sleep while 1 calls are in flight"):
+        ray.get(rollout_actor.sleep.remote())
+    ray.get(running)

@@ -18,9 +18,10 @@ from ray.util.placement_group import remove_placement_group
 from torch import Tensor
 
 from learners.packing import MicroBatch, plan
+from learners.policy_spec import PolicySpec
 from learners.ranks import place, start, wait_all
 from learners.sequences import TrainingSequence, token_counts
-from learners.worker import LearnerWorker, PolicySpec
+from learners.worker import LearnerWorker
 from learners.zero import Rendezvous
 from thor_ray.config import ObjectiveConfig, OffloadConfig, OptimizerConfig
 from thor_ray.objectives import TokenCounts, denominators
@@ -80,6 +81,12 @@ class ProbedWorker(LearnerWorker):
             name: safe_get_full_grad(parameter).float().cpu().numpy().copy()
             for name, parameter in self._engine.module.policy.named_parameters()
         }
+
+    def optimizer_devices(self) -> set[str]:
+        """Where the optimizer's moments lie, and the weights that it steps."""
+        adamw = self._engine.optimizer.optimizer
+        tensors = [each for state in adamw.state.values() for name, each in state.items() if name != "step"]
+        return {each.device.type for each in (*tensors, *(p for group in adamw.param_groups for p in group["params"]))}
 
     def parameters(self) -> Gradients:
         from learners.zero import full_parameters

@@ -88,6 +88,24 @@ def test_training_in_bfloat16_is_near_that_in_float32(
     np.testing.assert_allclose([loss for loss, _ in history], [loss for loss, _ in reference_training], rtol=0.05)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_optimizer_that_makes_room_leaves_the_device_and_learns_the_same(
+    rank: Ranks, sequences: list[TrainingSequence], dtype: str
+):
+    rank.restart(2, dtype)
+    expected = [rank.update(sequences, 96) for _ in range(3)]
+    rank.restart(2, dtype)
+    found = []
+    for _ in expected:
+        found.append(rank.update(sequences, 96))
+        assert rank.call("optimizer_devices") == [{"cuda"}]
+        rank.call("offload_states")
+        assert rank.call("optimizer_devices") == [{"cpu"}]
+        rank.log_probs(sequences)
+        rank.call("reload_states")
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
 @pytest.mark.parametrize("stage", [1, 3])
 def test_weights_in_bfloat16_survive_a_checkpoint(
     rank: Ranks, sequences: list[TrainingSequence], tmp_path: Path, stage: int

@@ -123,6 +123,41 @@ def test_offloading_changes_nothing_but_the_place(ranks, sequences, reference_tr
     np.testing.assert_allclose(history, reference_training, rtol=2e-4)
 
 
+@pytest.mark.parametrize(
+    ("stage", "dtype", "offload"),
+    [
+        (2, "float32", OffloadConfig()),
+        (2, "bfloat16", OffloadConfig()),
+        (1, "bfloat16", OffloadConfig(optimizer="cpu")),
+        (3, "float32", OffloadConfig(optimizer="cpu")),
+        (3, "float32", OffloadConfig(optimizer="cpu", parameters="cpu")),
+    ],
+)
+def test_an_optimizer_that_makes_room_between_updates_learns_the_same(
+    ranks, sequences, tmp_path, stage, dtype, offload
+):
+    """Meanwhile weights can be published, log-probs computed and checkpoints written."""
+    group, left = ranks[2], tmp_path / "checkpoint"
+    group.restart(stage, dtype, offload=offload)
+    expected = [group.update(sequences, 96) for _ in range(4)]
+    weights, log_probs = group.call("parameters"), group.log_probs(sequences)
+    group.restart(stage, dtype, offload=offload)
+    found = []
+    for index in range(4):
+        found.append(group.update(sequences, 96))
+        group.call("offload_states")
+        if index == 1:
+            group.call("save", left, CheckpointState(1, 2, 2, stage, dtype))
+        if index == 3:
+            assert_same_weights(group.call("parameters"), weights, atol=0)
+            np.testing.assert_array_equal(group.log_probs(sequences), log_probs)
+        group.call("reload_states")
+    assert found == expected
+    group.restart(stage, dtype, offload=offload)
+    group.call("load", left)
+    assert [group.update(sequences, 96) for _ in range(2)] == expected[2:]
+
+
 @pytest.mark.parametrize(("stage", "dtype"), [(0, "float32"), (1, "float32"), (2, "bfloat16"), (3, "float32")])
 def test_an_update_that_is_not_finite_leaves_no_trace(ranks, sequences, stage, dtype):
     group = ranks[2]

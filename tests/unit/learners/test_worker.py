@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from learners.worker import LearnerStateError, LearnerWorker, PolicySpec
+from learners.policy_spec import PolicySpec
+from learners.worker import LearnerStateError, LearnerWorker
 from thor_ray.config import OptimizerConfig
 
 

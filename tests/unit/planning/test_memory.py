@@ -8,7 +8,7 @@ import pytest
 from learners.model import MAX_LOGITS
 from thor_ray.config import Recipe, load_recipe, recipe_names
 from thor_ray.planning import derived_rows, engine_memory, learner_memory, memory_faults_of, shape_of
-from thor_ray.planning.memory import GIBIBYTE, LOGITS_HELD, adapter_parameters
+from thor_ray.planning.memory import GIBIBYTE, LOGITS_HELD, adapter_parameters, shared_memory
 from thor_ray.planning.shape import KNOWN_SHAPES
 
 RECIPES_PAGE = Path(__file__).parents[3] / "docs" / "recipes.md"
@@ -50,6 +50,17 @@ def test_zero_stages_shard_what_they_are_known_for():
     assert [stages[stage]["weights"] for stage in (1, 2, 3)] == [2 * count, 2 * count, 2 * count // 8]
     assert [stages[stage]["gradients"] for stage in (1, 2, 3)] == [4 * count, 4 * count // 8, 4 * count // 8]
     assert {stages[stage]["optimizer"] for stage in (1, 2, 3)} == {12 * count // 8}
+
+
+@pytest.mark.parametrize("overrides", [[], ["learner.zero_stage=3", "learner.offload.optimizer=cpu"]])
+def test_on_a_shared_gpu_cache_and_optimizer_are_never_there_at_once(overrides: list[str]):
+    shared = ["placement.mode=colocated", "engine.actors=8", "learner.ranks=8", "publishing.transport=cuda_ipc"]
+    recipe = load_recipe("thor-7b", ["engine.tensor_parallel=1", *shared, *overrides])
+    engine, learner = engine_memory(SEVEN_BILLION, recipe), learner_memory(SEVEN_BILLION, recipe)
+    both = shared_memory(SEVEN_BILLION, recipe)
+    assert both.sampling.total == engine.total + learner.parts["weights"] + learner.parts["process"] + GIBIBYTE
+    assert both.learning.total == learner.total + engine.parts["process"] + GIBIBYTE
+    assert both.peak == max(both.sampling.total, both.learning.total) < engine.total + learner.total
 
 
 def test_more_ranks_offloading_adapters_and_checkpointing_save_memory():
