@@ -1,34 +1,16 @@
 """Engines and ranks get room together, on nodes of our choice, apart or two to a GPU."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.support.simulated_nodes import outcome_of
 
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     """What happened on a simulated cluster with nodes of 0, 4 and 3 GPUs."""
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
-    environment.pop("RAY_ADDRESS", None)
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.support.three_nodes"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
+    return outcome_of("three_nodes", seconds=280)
 
 
 @pytest.mark.slow
@@ -57,3 +39,12 @@ def test_room_that_others_hold_is_not_called_missing(found):
 def test_a_cluster_too_small_is_told_before_anything_is_reserved(found):
     assert "2 engines (4 GPU each on one node) and 1 learner ranks need 9 GPUs and 3 CPUs" in found["too small"]
     assert "no room for 1 engines" in found["too small"]
+
+
+@pytest.mark.slow
+def test_actors_of_a_node_that_is_lost_in_a_round_are_replaced_on_another(found):
+    """Their groups are sampled there: none is lost or repeated."""
+    lost = found["losing"]
+    assert lost["uids"] == sorted(f"g{number}" for number in range(12))
+    assert lost["on the lost node"] == ["g0"]
+    assert lost["restarts"] >= 1

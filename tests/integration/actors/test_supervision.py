@@ -291,11 +291,11 @@ def streamed(fleet: RolloutFleet, learner: Learner, liveness: LivenessConfig) ->
     return trained
 
 
-@pytest.mark.parametrize("fate", ["dies"])
+@pytest.mark.parametrize("fate", ["dies", "hangs", "dies of weights"])
 def test_a_stream_goes_on_whatever_becomes_of_its_only_engine(fleet, fate):
     """The rounds that an undisturbed run would train: no group is lost or repeated."""
     learner = Learner()
-    liveness = LivenessConfig()
+    liveness = IMPATIENT if fate == "hangs" else LivenessConfig()
     one = fleet(learner, [fate], restarts=RestartConfig(most=9, delay_seconds=0.1), liveness=liveness)
     trained = streamed(one, learner, liveness)
     assert len(trained) == len(set(trained)) == ROUNDS * PER_ROUND
