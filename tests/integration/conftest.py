@@ -111,7 +111,7 @@ def recipe() -> Recipe:
     return Recipe(
         policy=PolicyConfig(max_context=512),
         engine=EngineConfig(max_sequences=64, kv_cache_mib=64),
-        sandbox=SandboxConfig(workers=1, timeout_seconds=5.0, preload=()),
+        sandbox=SandboxConfig(workers=1, timeout_seconds=60.0, preload=()),
     )
 
 

@@ -114,7 +114,7 @@ def _phrase(family: Family, level: int, operands: Operands, rng: Random, split: 
     worked = family.work(operands)
     lines = (
         rng.choice(family.restatements).format(**fields),
-        *worked.claims,
+        *worked.lines,
         rf"The answer is \boxed{{{worked.answer}}}.",
     )
     return Problem(

@@ -6,6 +6,7 @@ from random import Random
 import pytest
 
 from sandbox import Sandbox
+from tests.support.worked import claim_lines
 from thor_ray.problems import FAMILIES, LEVELS, generate
 from thor_ray.refine import OperationKind, find_claims
 from thor_ray.refine.agreement import Agreement, agreement
@@ -45,8 +46,7 @@ def claims():
     steps = list(EXTRA_STEPS)
     for family in FAMILIES:
         for problem in generate([family], LEVELS, 6, seed=5, split="train"):
-            assert problem.solution is not None
-            steps += problem.solution.split("\n")[1:-1]
+            steps += claim_lines(problem)
     found = [claim for step in steps for claim in find_claims(step)]
     assert {claim.operation.kind for claim in found} == set(OperationKind)
     return Random(0).sample(found, len(found))

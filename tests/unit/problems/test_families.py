@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thor_ray.problems import FAMILIES, LEVELS, Problem, generate
+from tests.support.worked import claim_lines
+from thor_ray.problems import FAMILIES, LEVELS, generate
 from thor_ray.problems.families.base import FRAMES, is_heldout_phrasing, phrasings
 
 
@@ -107,19 +108,15 @@ def evaluate_expression(left: str) -> Fraction:
     return Fraction(eval(re.sub(r"\d+", r"Fraction(\g<0>)", left), {"Fraction": Fraction}))
 
 
-def claims(problem: Problem) -> list[str]:
-    assert problem.solution is not None
-    return problem.solution.split("\n")[1:-1]
-
-
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_answers_and_claims_equal_an_independent_computation(family: str, level: int) -> None:
     for problem in generate([family], [level], 6, seed=level, split="train"):
-        assert len(claims(problem)) == COMPUTATIONS.get(family, 1)
-        for claim in claims(problem):
+        claims = claim_lines(problem)
+        assert len(claims) == COMPUTATIONS.get(family, 1)
+        for claim in claims:
             assert Fraction(claim.rpartition(" = ")[2]) == evaluate_claim(claim), claim
-        assert claims(problem)[-1].rpartition(" = ")[2] == problem.answer
+        assert claims[-1].rpartition(" = ")[2] == problem.answer
         assert str(Fraction(problem.answer)) == problem.answer
 
 

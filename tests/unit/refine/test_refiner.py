@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.worked import claim_lines
 from thor_ray.problems import FAMILIES, LEVELS, generate
 from thor_ray.refine import OperationKind, Refinement, Refiner, SymbolicRefiner, Verdict
 from thor_ray.refine.refiner import MAX_STEP_CHARACTERS, NEXT_PLAN
@@ -70,8 +71,7 @@ def test_a_computation_that_no_style_ends_in_good_time_is_left_alone():
 def test_the_hand_made_result_reaches_neither_thought_nor_program(family, wrapping):
     imitator = SymbolicRefiner(flawed_first=0.7, flawed_again=0.7)
     for seed, problem in enumerate(generate([family], LEVELS, 30, seed=4, split="train")):
-        assert problem.solution is not None
-        for line in problem.solution.split("\n")[1:-1]:
+        for line in claim_lines(problem):
             step = wrapping.format(f"{line.rpartition('=')[0]}= {SENTINEL}")
             refinement = refine(step, seed, imitator)
             assert refinement.claim is not None
@@ -133,8 +133,7 @@ def test_a_thought_names_its_program(kind):
 def test_right_programs_parse(family, seed):
     rng = Random(seed)
     (problem,) = generate([family], [rng.choice(LEVELS)], 1, seed=seed, split="train")
-    assert problem.solution is not None
-    for line in problem.solution.split("\n")[1:-1]:
+    for line in claim_lines(problem):
         ast.parse(refine(line, seed).drafts[-1].code)
 
 

@@ -26,12 +26,12 @@ class Worked:
     """An instance worked out by hand.
 
     Attributes:
-        claims: Computable statements in the family's notation, each ending in ``= result``, in the
-            order in which they are reached. The last one's result is the answer.
+        lines: Of the solution between restatement and answer, in order: claims, computable statements in the family's
+            notation that end in ``= result``, and sentences that lead up to them. The last claim's result is the answer.
         answer: The exact answer: an integer, or ``numerator/denominator`` in lowest terms.
     """
 
-    claims: tuple[str, ...]
+    lines: tuple[str, ...]
     answer: str
 
 
@@ -48,7 +48,7 @@ class Family:
         nouns: Noun phrases that name the sought quantity.
         restatements: First lines of a solution: operands first, then the goal. The order matters:
             when the last words before an action are resampled, the choice of operation is among them.
-        work: Exact computation and its claims.
+        work: Exact computation, line by line.
     """
 
     name: str

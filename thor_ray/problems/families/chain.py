@@ -1,7 +1,8 @@
 """Questions that take three computations, each on the result of the one before.
 
-They leave little room for failed attempts: under a budget of four calls a trajectory may fail once. The shipped base
-policy was pretrained without them (`thor_ray.tiny.corpus`).
+They leave little room for failed attempts: under a budget of four calls a trajectory may fail once. Questions name the
+computations in the order in which they are made, so that it is programs that decide, not reading. The shipped base policy
+was pretrained without them (`thor_ray.tiny.corpus`).
 """
 
 from collections.abc import Callable, Mapping
@@ -89,12 +90,14 @@ def _fields(operands: Operands) -> Mapping[str, str]:
 def _work(operands: Operands) -> Worked:
     first, *links = operands[:3]
     worked = _FIRST[first].work(tuple(operands[3:]))
-    claims, value = list(worked.claims), worked.answer
+    lines, value = list(worked.lines), worked.answer
     for link in links:
         result = str(_LINKS[link].apply(int(value)))
-        claims.append(f"{_LINKS[link].notation.format(v=value)} = {result}")
+        # Says what comes next, so that a policy need not count how far it has come.
+        lines.append(f"Now we want {_LINKS[link].goal} of {value}.")
+        lines.append(f"{_LINKS[link].notation.format(v=value)} = {result}")
         value = result
-    return Worked(tuple(claims), value)
+    return Worked(tuple(lines), value)
 
 
 CHAIN = Family(
@@ -103,13 +106,13 @@ CHAIN = Family(
     canonical=_canonical,
     fields=_fields,
     nouns=(
-        "{outer} of w, where w is {middle} of v, and v is {inner}",
-        "{outer} of {middle} of {inner}",
-        "{outer} of the number w such that w equals {middle} of {inner}",
+        "the last of three numbers: {inner}, then {middle} of that, then {outer} of that",
+        "the end of a chain: {inner}, then {middle} of that, then {outer} of that",
+        "the number that we get from {inner} by taking {middle} of that, then {outer} of that",
     ),
     restatements=(
         "{given}, and we want {inner_goal}, then {middle} of that, then {outer} of that.",
-        "{given}, and we need {outer} of {middle} of {inner_goal}.",
+        "{given}, and we need {inner_goal}, then {middle} of that, then {outer} of that.",
     ),
     work=_work,
 )

@@ -58,7 +58,7 @@ def _work(operands: Operands) -> Worked:
     first = _INNER[inner].work(tuple(rest))
     result = str(_OUTER[outer].apply(int(first.answer)))
     second = f"{_OUTER[outer].notation.format(v=first.answer)} = {result}"
-    return Worked((*first.claims, second), result)
+    return Worked((*first.lines, second), result)
 
 
 COMPOSITE = Family(
