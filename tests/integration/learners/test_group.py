@@ -275,8 +275,9 @@ def test_pairs_of_ranks_that_share_sequences_learn_what_single_ranks_do(
         for found, expected in zip(histories[1], histories[0], strict=True):
             timing = {"seconds", "tokens_per_second", "padding"}
             comparable = {name: value for name, value in expected.items() if name not in timing}
+            # Each update lets rounding errors grow; a sequence counted twice or left out would show in the first digits.
             assert {name: found[name] for name in comparable} == pytest.approx(
-                comparable, rel=1e-4, abs=1e-6, nan_ok=True
+                comparable, rel=1e-3, abs=1e-6, nan_ok=True
             )
         left, right = (weights(group, tmp_path / f"end-{group.config.sequence_parallel}") for group in (learner, pairs))
         start = dict(AutoModelForCausalLM.from_pretrained(tmp_path / "start", dtype=torch.float32).named_parameters())
