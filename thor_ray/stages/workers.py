@@ -65,7 +65,8 @@ class Workers:
     def publish(self) -> WeightPublication:
         """Brings the learner's weights to all engines as the next version; see `LearnerGroup.publish`.
 
-        Engines that sleep wake for it, so that their turn begins. An engine that dies or hangs meanwhile is replaced, and the version published again to those that live.
+        Engines that sleep wake for it, so that their turn begins. An engine that dies or hangs meanwhile is replaced, and
+        the version published again to those that live.
 
         Raises:
             RolloutActorDiedError: no engine is left.

@@ -134,7 +134,7 @@ def test_right_programs_parse(family, seed):
     rng = Random(seed)
     (problem,) = generate([family], [rng.choice(LEVELS)], 1, seed=seed, split="train")
     for line in claim_lines(problem):
-        ast.parse(refine(line, seed).drafts[-1].code)
+        assert ast.parse(refine(line, seed).drafts[-1].code).body
 
 
 def _style_of(plan: str, kind: OperationKind) -> Style:
