@@ -174,3 +174,15 @@ def test_each_noun_phrase_and_each_frame_is_trained_on_but_not_every_combination
 @given(noun=st.integers(0, 50))
 def test_exactly_one_frame_of_a_noun_phrase_is_held_out(noun: int) -> None:
     assert sum(is_heldout_phrasing(noun, frame) for frame in range(len(FRAMES))) == 1
+
+
+def test_a_chain_says_before_each_further_computation_what_is_wanted_of_the_result_before() -> None:
+    for problem in generate(["chain"], LEVELS, 20, seed=1, split="train"):
+        assert problem.solution is not None
+        first, wanted, second, wanted_last, third = problem.solution.split("\n")[1:-1]
+        assert [first, second, third] == claim_lines(problem)
+        for claim, sentence in ((first, wanted), (second, wanted_last)):
+            assert sentence.startswith("Now we want ")
+            assert sentence.endswith(f" of {claim.rpartition(' = ')[2]}.")
+            goal = sentence.removeprefix("Now we want ").rpartition(" of ")[0]
+            assert f", then {goal} of that" in problem.question or f"taking {goal} of that" in problem.question

@@ -1,6 +1,7 @@
 """The report of a study, from runs that were recorded without any model."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,11 @@ import pytest
 from tests.support.pages import Page
 from tests.support.study import write_study_runs
 from thor_ray.errors import UserError
+from thor_ray.evaluation.paper import paper
 from thor_ray.study.design import ROWS, Comparison
 from thor_ray.study.report import write_study
 from thor_ray.study.results import complete, read_results
+from thor_ray.study.tables import study_sections
 
 
 @pytest.fixture(scope="module")
@@ -91,14 +94,21 @@ def test_demonstrations_are_compared_with_plain_solutions(place):
 
 
 def test_the_time_of_a_seed_is_told_by_run_and_kind_of_stage(place):
-    write_study(place, ROWS)
-    text = (place / "study.md").read_text()
-    (headings,) = [line for line in text.splitlines() if line.startswith("| minutes a seed |")]
-    assert [cell.strip() for cell in headings.strip("|").split("|")][1:] == [
-        *("TIRGen", "cold start", "RL", "evaluations", "together")
+    """Means over the seeds that have finished a run."""
+    first, second, _ = read_results(place, ROWS)
+    evaluations = {"evaluate_rl": 30.0, "evaluate_rl_self_correction": 90.0}
+    results = [
+        replace(first, seconds={"cold-start": {"tirgen": 60.0}, "hierarchical-rl": {"rl": 300.0} | evaluations}),
+        replace(second, seconds={"cold-start": {"tirgen": 180.0}}),
     ]
-    assert cells(text, "Where the time goes", "hierarchical-rl")[1:3] == ["–", "–"]
-    assert cells(text, "Where the time goes", "**all**")[-1] != "–"
+    section = study_sections(results, ROWS, paper())[-1]
+    assert section.title == "Where the time goes"
+    assert section.tables[0].headings == ("minutes a seed", "TIRGen", "cold start", "RL", "evaluations", "together")
+    assert [row.cells for row in section.tables[0].rows] == [
+        ("cold-start", "2.0", "–", "–", "–", "2.0"),
+        ("hierarchical-rl", "–", "–", "5.0", "2.0", "7.0"),
+        ("all", "2.0", "–", "5.0", "2.0", "9.0"),
+    ]
 
 
 def test_nothing_to_report_is_said(tmp_path):
