@@ -12,6 +12,7 @@ from thor_ray.trajectory import ExecutionResult, ExecutionStatus
 MEBIBYTE = 2**20
 
 NO_OUTPUT_TEXT = "The program printed nothing."
+CPU_TEXT = "TimeoutError: the program needed more computing time than it may use"
 MEMORY_TEXT = "MemoryError: the program needed more memory than it may use"
 OUTPUT_TEXT = "OutputLimit: the program printed more than it may"
 INFRA_TEXT = "The program could not be run."
@@ -22,7 +23,11 @@ def make_sandbox(config: SandboxConfig) -> sandbox.Sandbox:
     return sandbox.Sandbox(
         workers=config.workers,
         preload=config.preload,
-        limits=sandbox.Limits(wall_seconds=config.timeout_seconds, memory_bytes=config.memory_mib * MEBIBYTE),
+        limits=sandbox.Limits(
+            wall_seconds=config.timeout_seconds,
+            cpu_seconds=config.cpu_seconds,
+            memory_bytes=config.memory_mib * MEBIBYTE,
+        ),
         min_level=config.min_level,
     )
 
@@ -64,6 +69,8 @@ def _text(result: sandbox.Result, status: ExecutionStatus, timeout_seconds: floa
         case ExecutionStatus.NO_OUTPUT:
             return NO_OUTPUT_TEXT
         case ExecutionStatus.TIMEOUT:
+            if result.wall_ms < 1000 * timeout_seconds:
+                return CPU_TEXT
             return f"TimeoutError: the program ran longer than {timeout_seconds:g} seconds"
         case ExecutionStatus.INFRA_ERROR:
             return INFRA_TEXT

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from sandbox.capture import HeadTailCapture
 from sandbox.job import Job
-from sandbox.limits import Limits, cpu_seconds
+from sandbox.limits import Limits
 from sandbox.pipes import one_way_pipe
 from sandbox.reactor import Reactor
 from sandbox.result import Isolation, Result, Status
@@ -142,7 +142,7 @@ class Execution:
         program = job.request.code.encode("utf-8", "surrogatepass")
         write_files(self.scratch.descriptor, job.request.files)
         _fill(self._program, program, job.request.stdin)
-        order = Order(1, len(program), job.seed, cpu_seconds(job.timeout), last=True)
+        order = Order(1, len(program), job.seed, self._limits.computing_seconds(job.timeout), last=True)
         os.write(self._orders, order.pack())
 
     def started(self, pidfd: int) -> None:
@@ -221,7 +221,8 @@ class Execution:
             )
             return self.job.unrun(Status.SANDBOX_ERROR, reason, kind="SandboxError")
         claim = read_report(report[len(REPORT_READY) :])
-        verdict = judge(self._killed_for, ended, claim, cpu_seconds(self.job.timeout), self._limits.memory_bytes)
+        cpu_limit = self._limits.computing_seconds(self.job.timeout)
+        verdict = judge(self._killed_for, ended, claim, cpu_limit, self._limits.memory_bytes)
         spoken = claim if claim is not None and claim.status is verdict.status else None
         fetched, refused = fetch_files(self.scratch.descriptor, self.job.request.fetch, self._limits.transfer_bytes)
         return Result(

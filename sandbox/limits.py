@@ -12,11 +12,13 @@ MAX_WALL_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on one program; every field is positive.
+    """Bounds on one program; every field that is given is positive.
 
     Attributes:
         wall_seconds: time from dispatch to the end, unless a call asks for another; at most 60. The supervisor kills at
             the deadline.
+        cpu_seconds: computing time, in the whole seconds that RLIMIT_CPU counts. Unlike time on the clock it does not depend on
+            what else the machine does. None for as much as one core gives until the deadline, which is never exceeded.
         memory_bytes: address space and private data *above* what the preloaded libraries already occupy.
         file_bytes: size of any one file that the program writes.
         open_files: open descriptors, the three standard streams included.
@@ -34,6 +36,7 @@ class Limits:
     """
 
     wall_seconds: float = 5.0
+    cpu_seconds: int | None = None
     memory_bytes: int = 512 * MIB
     file_bytes: int = 16 * MIB
     open_files: int = 64
@@ -54,9 +57,18 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
+            if value is None and field.default is None:
+                continue
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"Limits.{field.name} is {value!r}; it must be a positive number")
+        if self.cpu_seconds != (None if self.cpu_seconds is None else int(self.cpu_seconds)):
+            raise ValueError(f"Limits.cpu_seconds is {self.cpu_seconds!r}; it must be a whole number of seconds")
         check_timeout(self.wall_seconds, "Limits.wall_seconds")
+
+    def computing_seconds(self, wall_seconds: float) -> int:
+        """CPU time for a program with this deadline."""
+        whole = math.ceil(wall_seconds)
+        return whole if self.cpu_seconds is None else min(self.cpu_seconds, whole)
 
 
 def check_timeout(seconds: float, name: str = "timeout") -> float:
@@ -68,8 +80,3 @@ def check_timeout(seconds: float, name: str = "timeout") -> float:
     if not 0 < seconds <= MAX_WALL_SECONDS:
         raise ValueError(f"{name} is {seconds!r}; it must be above 0 and at most {MAX_WALL_SECONDS:g} seconds")
     return float(seconds)
-
-
-def cpu_seconds(wall_seconds: float) -> int:
-    """CPU time for a program with this deadline: as much as one core gives, in the whole seconds that RLIMIT_CPU counts."""
-    return math.ceil(wall_seconds)

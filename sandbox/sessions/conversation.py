@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from sandbox.errors import SandboxError, SandboxUnavailable
 from sandbox.job import Job
-from sandbox.limits import Limits, cpu_seconds
+from sandbox.limits import Limits
 from sandbox.request import Request
 from sandbox.result import Result, SessionState, Status
 from sandbox.sessions.child import SessionChild
@@ -281,7 +281,9 @@ class Conversation:
         child = self.lease.child
         assert child is not None
         exchange = Exchange(cell.number, self._limits, deadline, grace)
-        order = Order(cell.number, len(cell.program), self._seed, cpu_seconds(cell.timeout), last=False)
+        order = Order(
+            cell.number, len(cell.program), self._seed, self._limits.computing_seconds(cell.timeout), last=False
+        )
         child.give(order, cell.program)
         while not child.is_gone:
             child.take((yield Wait(child.poll, min(exchange.moment, expiry, self._next_count))), exchange)
@@ -325,7 +327,7 @@ class Conversation:
                 raise _NoProcess(child.loss or "the worker process did not tell the process's end in time")
             return _Ending(Verdict(killed_for, None, signal.SIGKILL), is_alive=False, max_rss_kb=0)
         self._used = (child.end.user_us, child.end.system_us)
-        cpu_limit = sum(used_before) // 1_000_000 + cpu_seconds(cell.timeout)
+        cpu_limit = sum(used_before) // 1_000_000 + self._limits.computing_seconds(cell.timeout)
         verdict = judge(killed_for, child.end, None, cpu_limit, self._limits.memory_bytes)
         if verdict.status is Status.OK:
             verdict = replace(verdict, status=Status.EXIT)

@@ -34,6 +34,7 @@ def test_a_resolved_recipe_reads_back_as_itself(tmp_path):
         ({"rl": {"sampling": {"top_p": 0.9}}}, ["top_p", "bias every ratio"]),
         ({"rl": {"sampling": {"temperature": 0}}}, ["temperature"]),
         ({"rl": {"step_level": False, "objective": {"denominator": "shared"}}}, ["does nothing"]),
+        ({"sandbox": {"cpu_seconds": 5}}, ["cpu_seconds: 5 does nothing", "lower it"]),
         ({"policy": {"max_context": 128}}, ["max_new_tokens", "max_context 128"]),
         ({"learner": {"micro_batch_tokens": 256}}, ["micro_batch_tokens is 256", "max_context 512"]),
         ({"learner": {"zero_stage": 0}, "policy": {"dtype": "bfloat16"}}, ["zero_stage 0", "float32"]),

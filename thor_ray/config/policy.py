@@ -31,11 +31,26 @@ class SandboxConfig(Section):
 
     workers: int = Field(1, ge=1, description="Warm processes per rollout actor from which executions fork.")
     timeout_seconds: float = Field(5.0, gt=0, le=60, description="Wall time of one execution.")
+    cpu_seconds: int | None = Field(
+        None,
+        ge=1,
+        le=60,
+        description="Computing time of one execution, which a busy machine does not use up; as `timeout_seconds` if not given.",
+    )
     memory_mib: int = Field(512, ge=16, description="Memory of one execution above the warm process's own.")
     preload: tuple[str, ...] = Field(("numpy", "sympy"), description="Modules imported once, before forking.")
     min_level: int = Field(
         2, ge=1, le=4, description="The least isolation to run under; `thor sandbox check` shows it."
     )
+
+    @model_validator(mode="after")
+    def _computing_time_can_run_out(self) -> Self:
+        if self.cpu_seconds is not None and self.cpu_seconds >= self.timeout_seconds:
+            raise ValueError(
+                f"cpu_seconds: {self.cpu_seconds} does nothing with timeout_seconds: {self.timeout_seconds:g}, which comes "
+                "first; lower it, or raise timeout_seconds"
+            )
+        return self
 
 
 class EngineConfig(Section):

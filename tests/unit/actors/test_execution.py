@@ -5,7 +5,16 @@ from dataclasses import replace
 import pytest
 
 import sandbox
-from actors.execution import INFRA_TEXT, MEMORY_TEXT, NO_OUTPUT_TEXT, OUTPUT_TEXT, to_execution_result
+from actors.execution import (
+    CPU_TEXT,
+    INFRA_TEXT,
+    MEMORY_TEXT,
+    NO_OUTPUT_TEXT,
+    OUTPUT_TEXT,
+    make_sandbox,
+    to_execution_result,
+)
+from thor_ray.config import SandboxConfig
 from thor_ray.trajectory import ExecutionResult, ExecutionStatus
 
 
@@ -44,6 +53,14 @@ def test_a_timeout_says_so(box: sandbox.Sandbox) -> None:
     assert result.status is ExecutionStatus.TIMEOUT
     assert result.text == "TimeoutError: the program ran longer than 0.5 seconds"
     assert result.wall_seconds >= 0.5
+
+
+def test_computing_time_has_a_limit_of_its_own_and_words_of_its_own() -> None:
+    config = SandboxConfig(timeout_seconds=30, cpu_seconds=1, preload=(), min_level=1)
+    with make_sandbox(config) as box:
+        busy, idle = (run(box, code, 30) for code in ("while True: pass", "import time; time.sleep(1.5); print(1)"))
+    assert (busy.status, busy.text) == (ExecutionStatus.TIMEOUT, CPU_TEXT)
+    assert (idle.status, idle.text) == (ExecutionStatus.OK, "1")
 
 
 def test_long_output_keeps_both_ends(box: sandbox.Sandbox) -> None:

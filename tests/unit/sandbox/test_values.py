@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox import Limits, Request, Result, Status
-from sandbox.limits import cpu_seconds
 from sandbox.wire import ORDER_BYTES, Ended, Fork, Hello, Order, Refused, Scratch, Started, unpack_message
 
 U32, U64, I32 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1), st.integers(-(2**31), 2**31 - 1)
@@ -57,7 +56,8 @@ def test_no_deadline_beyond_a_minute():
 
 @given(st.floats(0.01, 60))
 def test_the_cpu_limit_is_never_shorter_than_the_deadline(seconds):
-    assert seconds <= cpu_seconds(seconds) < seconds + 1
+    assert seconds <= Limits().computing_seconds(seconds) < seconds + 1
+    assert Limits(cpu_seconds=3).computing_seconds(seconds) == min(3, Limits().computing_seconds(seconds))
 
 
 @given(st.integers())
