@@ -1,6 +1,6 @@
 """The Ray actor that makes trajectories: an engine, a sandbox and a grader of its own, all on one node.
 
-No Ray call is made per tool call or per token: a group goes in as one call and comes out as one object.
+No Ray call is made per tool call or per token: a group is one call and comes out as one object, a family as two.
 """
 
 import asyncio
@@ -14,15 +14,18 @@ from actors.codec import TokenizerCodec
 from actors.engine import EngineSettings, VllmEngine
 from actors.execution import make_sandbox
 from actors.families import FamilySampler
+from actors.family_tokens import Family, Outline, join, part
 from actors.generation import EngineError, Generation, GenerationRequest, TurnError
+from actors.going_on import is_suspended
 from actors.live import LiveEvent
 from actors.sampler import RolloutSettings, TrajectorySampler
 from actors.scorers import Scored, Scorer
-from thor_ray.config import Recipe, SamplingConfig
+from thor_ray.config import FilterConfig, Recipe, SamplingConfig
 from thor_ray.grading import GraderPool
 from thor_ray.problems.problem import Problem
+from thor_ray.selection import rejected_trajectories, reward_missing_actions
 from thor_ray.stream import EnginePressure
-from thor_ray.trajectory import Group, Trajectory
+from thor_ray.trajectory import Group, PackedTokens, Trajectory
 from thor_ray.weights import Delivery, WeightReceipt
 
 CALL_SECONDS: Final = 600.0
@@ -63,6 +66,7 @@ class RolloutActor:
         )
         codec = TokenizerCodec.from_directory(model)
         self._liveness_prompt = tuple(codec.encode("1"))
+        self._decode = codec.decode
         self._sampler = TrajectorySampler(self._engine, codec, self._sandbox, self._grader)
         self._families = FamilySampler(self._sampler)
         self._calls_in_flight = 0
@@ -129,21 +133,45 @@ class RolloutActor:
         settings: RolloutSettings,
         seed: int,
         uid: str,
-        partial: Sequence[Group] = (),
-    ) -> list[Group]:
+        filters: FilterConfig,
+        no_action_reward: float | None = None,
+        partial: Family = (),
+        partial_tokens: PackedTokens | None = None,
+    ) -> tuple[Outline, PackedTokens]:
         """Samples siblings and the step groups that branch off them; see `FamilySampler.sample`.
 
         Unlike all other calls it goes on while weights are updated: each token names the version that sampled it.
+
+        Args:
+            problem: What the siblings answer.
+            group_size: How many they are.
+            branching: When failed steps are resampled; ``None`` never does.
+            settings: Of each trajectory.
+            seed: All samples' seeds derive from it.
+            uid: Of the family.
+            filters: Rules on trajectories (spec D.3), looked at here, where the text is.
+            no_action_reward: As of `reward_missing_actions`.
+            partial: The family as it was suspended.
+            partial_tokens: Its tokens: both are what was returned then.
+
+        Returns:
+            Two objects, for a caller that asks for ``num_returns=2`` and may leave the second where it is.
         """
-        return await self._families.sample(
+        sampled = await self._families.sample(
             problem,
             group_size=group_size,
             branching=branching,
             settings=settings,
             seed=seed,
             uid=uid,
-            partial=partial,
+            partial=() if partial_tokens is None else join(partial, partial_tokens),
         )
+        if any(map(is_suspended, sampled)):
+            family, tokens = part(sampled)
+            return Outline(family), tokens
+        rewarded = reward_missing_actions(sampled, no_action_reward)
+        family, tokens = part(rewarded)
+        return Outline(family, rejected_trajectories(rewarded, filters, self._decode)), tokens
 
     async def suspend_family(self, uid: str) -> None:
         """Makes `sample_family` return early with what it has of a family; see `FamilySampler.suspend`."""

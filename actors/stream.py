@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -21,17 +21,15 @@ import ray
 from ray.exceptions import TaskCancelledError
 
 from actors.busy_time import BusyTime
+from actors.family_tokens import Family, Outline, apart, leave
 from actors.generation import WeightsUndefinedError
 from actors.going_on import is_suspended
 from actors.supervision import LOSSES, ActorHandle, RolloutActorDiedError, cause_of, no_token
 from thor_ray.config import LivenessConfig
+from thor_ray.selection import TrajectoryReject
 from thor_ray.stream import Part, RolloutCoordinator, StartOrder, Ticket, version_counts
-from thor_ray.trajectory import Group
 
 T = TypeVar("T")
-
-Family = Sequence[Group]
-"""One problem's episode group, then the step groups that branch off it."""
 
 OnLost = Callable[["LostEngine"], bool]
 """Is told at once, in the driver's own thread, of an engine that was given up; whether others are left, or may come."""
@@ -44,13 +42,15 @@ class SampledFamily:
     Attributes:
         uid: In the stream.
         problem: Index of its problem.
-        groups: Its episode group and step groups.
+        groups: Its episode group and step groups; their tokens lie in the object store, or here after a resume.
+        rejected: As of `Outline`.
         filtered: Whether it was dropped by ``reject`` and is here to be recorded only.
     """
 
     uid: str
     problem: int
     groups: Family
+    rejected: Mapping[str, TrajectoryReject] = field(default_factory=dict)
     filtered: bool = False
 
     @property
@@ -94,7 +94,7 @@ class RolloutDriver:
         coordinator: RolloutCoordinator,
         engines: Mapping[str, ActorHandle],
         request: Callable[[Ticket], Mapping[str, Any]],
-        reject: Callable[[Family], str | None] = lambda family: None,
+        reject: Callable[[SampledFamily], str | None] = lambda family: None,
         families: Sequence[SampledFamily] = (),
         liveness: LivenessConfig | None = None,
         on_lost: OnLost = lambda lost: False,
@@ -266,12 +266,14 @@ class RolloutDriver:
             self._heard[engine] = time.monotonic()
         request = dict(self._request(order.ticket))
         if (partial := self._partials.get(uid)) is not None:
-            request["partial"] = partial.groups
-        reference = actor.sample_family.remote(**request, uid=uid)
+            request["partial"], request["partial_tokens"] = apart(partial.groups)
+        reference, tokens = actor.sample_family.options(num_returns=2).remote(**request, uid=uid)
         self._calls[uid, engine] = reference
         try:
             # An engine that is silent for too long has to prove that it lives, or is killed, which ends this.
-            family = await reference
+            outline: Outline = await reference
+            # Brings a copy to this node, into memory that processes share, so that no other node's death loses it.
+            await tokens
         except TaskCancelledError:
             # By us: the stream has forgotten the group already.
             pass
@@ -279,15 +281,15 @@ class RolloutDriver:
             self._give_up(engine, cause_of(error))
         else:
             self._heard[engine] = time.monotonic()
-            self._ended_sampling(order, family)
+            self._ended_sampling(order, outline, tokens)
             self._ask_pressure(engine, actor)
         finally:
             del self._calls[uid, engine]
             self._start()
 
-    def _ended_sampling(self, order: StartOrder, family: Family) -> None:
-        uid, problem = order.ticket.uid, order.ticket.problem
-        sampled = SampledFamily(uid, problem, family)
+    def _ended_sampling(self, order: StartOrder, outline: Outline, tokens: Any) -> None:
+        uid, family = order.ticket.uid, leave(outline.groups, tokens)
+        sampled = SampledFamily(uid, order.ticket.problem, family, outline.rejected)
         versions = sum((Counter(version_counts(group)) for group in family), Counter())
         if sampled.suspended:
             self._coordinator.suspended(uid, order.engine, Part(uid, versions) if versions else None)
@@ -296,10 +298,10 @@ class RolloutDriver:
             self._forget_dropped()
             return
         self._partials.pop(uid, None)
-        reason = self._reject(family)
+        reason = self._reject(sampled)
         if reason is not None:
             if self._coordinator.filtered(uid, order.engine, reason):
-                self._filtered.append(SampledFamily(uid, problem, family, filtered=True))
+                self._filtered.append(replace(sampled, filtered=True))
             return
         if self._coordinator.finished(uid, order.engine, Part(uid, versions)):
             self._families[uid] = sampled

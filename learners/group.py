@@ -4,17 +4,18 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import ray
 
 from learners.checkpoint import CheckpointState, fingerprint, refuse_misfit, verify
 from learners.guards import SkippedUpdate, UpdateGuard, group_uids
-from learners.packing import MicroBatch, computed_tokens, plan
+from learners.kept_log_probs import KeptLogProbs
+from learners.packing import PlannedBatch, plan
 from learners.policy_spec import PolicySpec
 from learners.publish import (
+    PROBE_SEQUENCES,
     TOLERANCE,
     Publisher,
     WeightPublication,
@@ -23,7 +24,8 @@ from learners.publish import (
     verify_probe,
 )
 from learners.ranks import ReservedRanks, wait_all
-from learners.sequences import TrainingSequence, token_counts
+from learners.sequences import LogProbs, SequenceSource, token_counts
+from learners.update_figures import update_figures
 from learners.worker import RankUpdate
 from learners.worker_group import WorkerGroup
 from thor_ray.config import LearnerConfig, ObjectiveConfig, OptimizerConfig, PublishingConfig
@@ -31,6 +33,8 @@ from thor_ray.objectives import PolicyStatistics, denominators
 from thor_ray.planning.gpus import gpu_named
 from thor_ray.planning.shape import shape_of
 from thor_ray.trajectory import GroupKind
+
+AnySequence = TypeVar("AnySequence", bound=SequenceSource)
 
 
 class LearnerGroup:
@@ -90,7 +94,7 @@ class LearnerGroup:
         self._settings = ""
         self._resident = False
         """Whether the optimizer of the current stage is on the ranks' devices."""
-        self._probe: list[npt.NDArray[np.int64]] = []
+        self._probe: list[SequenceSource] = []
         self._trained_groups: dict[str, None] = {}
         self._guard = UpdateGuard(config.max_skipped_updates)
         if gpus_per_rank is None:
@@ -168,7 +172,7 @@ class LearnerGroup:
         self._begin(optimizer, total_updates, temperature, objective)
         self._objective = objective
 
-    def sft(self, sequences: Sequence[TrainingSequence]) -> dict[str, float]:
+    def sft(self, sequences: Sequence[SequenceSource]) -> dict[str, float]:
         """One optimizer step on demonstrations.
 
         Returns:
@@ -183,7 +187,7 @@ class LearnerGroup:
         results: list[RankUpdate] = self._workers.deal("update_sft", shares, tokens)
         return self._finish_update(sequences, shares, results, started)
 
-    def update(self, sequences: Sequence[TrainingSequence]) -> dict[str, float]:
+    def update(self, sequences: Sequence[SequenceSource]) -> dict[str, float]:
         """One optimizer step on a mini-batch of both levels.
 
         It is skipped where loss or gradient are not finite: then ``skipped`` is 1, no statistics are returned, and
@@ -212,8 +216,8 @@ class LearnerGroup:
         return metrics | statistics.metrics()
 
     def log_probs(
-        self, sequences: Sequence[TrainingSequence], temperature: float | None = None, *, of_reference: bool = False
-    ) -> list[npt.NDArray[np.float32]]:
+        self, sequences: Sequence[SequenceSource], temperature: float | None = None, *, of_reference: bool = False
+    ) -> list[LogProbs]:
         """Log-probs of the tokens in each sequence's loss mask under the current weights.
 
         Args:
@@ -226,24 +230,47 @@ class LearnerGroup:
         """
         shares = self._plan(sequences)
         answers = self._workers.deal("compute_log_probs", shares, temperature, of_reference)
-        found: list[npt.NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(sequences)
+        found = [np.zeros(0, np.float32)] * len(sequences)
         for share, answer in zip(shares, answers, strict=True):
             for batch, rows in zip(share, answer, strict=True):
                 for position, row in zip(batch.positions, rows, strict=batch.filler is False):
                     found[position] = row[: len(sequences[position])]
         return found
 
-    def with_proximal_log_probs(self, sequences: Sequence[TrainingSequence]) -> list[TrainingSequence]:
+    def with_proximal_log_probs(self, sequences: Sequence[AnySequence]) -> list[AnySequence]:
         """Attaches the proximal policy's log-probs, once before a round of several updates (spec D.4).
 
-        Where the objective has a KL term, the reference policy's too.
+        Where the objective has a KL term, the reference policy's too. They stay in the object store.
         """
-        rows = zip(sequences, self.log_probs(sequences), strict=True)
+        rows = zip(sequences, self._kept_log_probs(sequences), strict=True)
         attached = [sequence.with_proximal_log_probs(row) for sequence, row in rows]
         if self._objective.kl_weight == 0:
             return attached
-        rows = zip(attached, self.log_probs(sequences, of_reference=True), strict=True)
+        rows = zip(attached, self._kept_log_probs(sequences, of_reference=True), strict=True)
         return [sequence.with_reference_log_probs(row) for sequence, row in rows]
+
+    def mismatch(self, sequences: Sequence[SequenceSource]) -> dict[str, float]:
+        """How far the learner as it stood before a round and the engines lie apart, found by one rank.
+
+        Args:
+            sequences: With the proximal policy's log-probs attached.
+
+        Returns:
+            As `mismatch_by_lag`; empty without sequences.
+        """
+        off_policy = self._objective.off_policy
+        figures: dict[str, float] = self._workers.first("mismatch", sequences, self._version, off_policy)
+        return figures
+
+    def _kept_log_probs(self, sequences: Sequence[SequenceSource], of_reference: bool = False) -> list[KeptLogProbs]:
+        shares = self._plan(sequences)
+        answers: list[list[KeptLogProbs]] = self._workers.deal("keep_log_probs", shares, of_reference)
+        found = {
+            position: kept
+            for share, answer in zip(shares, answers, strict=True)
+            for position, kept in zip((row for batch in share for row in batch.positions), answer, strict=True)
+        }
+        return [found[position] for position in range(len(sequences))]
 
     def publish(self, engines: Sequence[Any], bucket_bytes: int | None = None) -> WeightPublication:
         """Brings the current weights to the engines under the next version, and verifies that they serve them.
@@ -348,7 +375,7 @@ class LearnerGroup:
             raise ValueError("there are no engines to publish weights to")
         started = time.monotonic()
         sent = self._publisher.send(self._workers.handles, engines, version, bucket_bytes)
-        probe = probe_ids(self._probe, self._workers.policy.vocabulary)
+        probe = probe_ids([sequence.load().ids for sequence in self._probe], self._workers.policy.vocabulary)
         expected = self.log_probs([probe_sequence(ids) for ids in probe], temperature=1.0)
         gap = verify_probe(
             [row[1:].tolist() for row in expected],
@@ -357,14 +384,14 @@ class LearnerGroup:
         )
         return WeightPublication(version, time.monotonic() - started, gap, sent.checksum, sent.delivery.nbytes)
 
-    def _plan(self, sequences: Sequence[TrainingSequence]) -> tuple[tuple[MicroBatch, ...], ...]:
+    def _plan(self, sequences: Sequence[SequenceSource]) -> tuple[tuple[PlannedBatch, ...], ...]:
         config = self.config
         return plan(sequences, ranks=config.replicas, micro_batch_tokens=config.row_tokens, packing=config.packing)
 
     def _finish_update(
         self,
-        sequences: Sequence[TrainingSequence],
-        shares: Sequence[Sequence[MicroBatch]],
+        sequences: Sequence[SequenceSource],
+        shares: Sequence[Sequence[PlannedBatch]],
         results: Sequence[RankUpdate],
         started: float,
     ) -> dict[str, float]:
@@ -375,24 +402,13 @@ class LearnerGroup:
         else:
             self._updates += 1
             self._unpublished_updates += 1
-            self._probe = [sequence.ids for sequence in sequences]
+            self._probe = list(sequences[:PROBE_SEQUENCES])
             self._trained_groups.update(dict.fromkeys(group_uids(sequences)))
             self._guard.made()
         seconds = time.monotonic() - started
-        lengths = [len(sequence) for sequence in sequences]
-        tokens, loss_tokens = sum(lengths), sum(sequence.loss_tokens for sequence in sequences)
-        figures = {
-            "loss": loss,
-            "grad_norm": grad_norm,
-            "skipped": float(results[0].skipped),
-            "learning_rate": results[0].learning_rate,
-            "sequences": len(sequences),
-            "tokens": loss_tokens,
-            "seconds": seconds,
-            "tokens_per_second": tokens / seconds,
-            "padding": 1 - tokens / sum(computed_tokens(share) for share in shares),
-        }
+        figures = update_figures(sequences, shares, results, seconds)
         if self._shape is not None and self._gpu is not None:
             peak = self._gpu.flops * self.config.ranks
-            figures["mfu"] = self._shape.update_operations(lengths, loss_tokens) / seconds / peak
+            lengths = [len(sequence) for sequence in sequences]
+            figures["mfu"] = self._shape.update_operations(lengths, int(figures["tokens"])) / seconds / peak
         return figures

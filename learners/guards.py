@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from learners.sequences import DEMONSTRATION_UID, TrainingSequence
+from learners.sequences import DEMONSTRATION_UID, SequenceSource
 from thor_ray.errors import WorkerError
 
 
@@ -64,6 +64,6 @@ class UpdateGuard:
             raise NonFiniteUpdateError(f"{len(self._in_a_row)} updates in a row could not be made: {reasons}")
 
 
-def group_uids(sequences: Iterable[TrainingSequence]) -> tuple[str, ...]:
+def group_uids(sequences: Iterable[SequenceSource]) -> tuple[str, ...]:
     """Uids of the groups that sequences belong to, each once, in order; demonstrations belong to none."""
     return tuple(dict.fromkeys(one.group_uid for one in sequences if one.group_uid != DEMONSTRATION_UID))

@@ -7,16 +7,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from learners.sequences import TrainingSequence
+from learners.sequences import SequenceSource
 from thor_ray.config import OffPolicyConfig
 
 OLDEST_LAG: Final = 4
 """Sequences with tokens of at least so many versions before are counted together."""
 
 
-def mismatch_by_lag(
-    sequences: Iterable[TrainingSequence], version: int, off_policy: OffPolicyConfig
-) -> dict[str, float]:
+def mismatch_by_lag(sequences: Iterable[SequenceSource], version: int, off_policy: OffPolicyConfig) -> dict[str, float]:
     """Differences ``d = log pi_learner - log pi_engine`` of sampled tokens, as the learner stood before the round.
 
     With lag 0 both have the same weights, so that what is left is arithmetic; a value that grows from round to round
@@ -37,7 +35,7 @@ def mismatch_by_lag(
     """
     differences: dict[str, list[npt.NDArray[np.float64]]] = defaultdict(list)
     limited: dict[str, list[npt.NDArray[np.bool_]]] = defaultdict(list)
-    for sequence in sequences:
+    for sequence in (each.load() for each in sequences):
         if sequence.proximal_log_probs is None:
             raise ValueError(f"sequence of group {sequence.group_uid} has no log-probs of the learner's")
         difference = sequence.proximal_log_probs.astype(np.float64) - sequence.behaviour_log_probs

@@ -7,8 +7,40 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from learners.sequences import TrainingSequence
+from learners.sequences import SequenceSource, TrainingSequence
 from thor_ray.objectives import LEVELS
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedBatch:
+    """The sequences of one forward pass, before their tokens are loaded.
+
+    Attributes:
+        positions: Where each stands in the sequences that were planned.
+        sequences: They themselves.
+        packed: The model computes nothing for padding.
+        filler: The micro-batch weighs nothing and stands for no sequence. It lets a rank with fewer micro-batches
+            take part in the collective operations of the others.
+    """
+
+    positions: tuple[int, ...]
+    sequences: tuple[SequenceSource, ...]
+    packed: bool = False
+    filler: bool = False
+
+    @property
+    def computed_tokens(self) -> int:
+        """Tokens that go through the model."""
+        if self.filler:
+            return _filler(self.packed).computed_tokens
+        lengths = [len(sequence) for sequence in self.sequences]
+        return sum(lengths) if self.packed else len(lengths) * max(lengths)
+
+    def load(self) -> "MicroBatch":
+        """Its tensors; loads the sequences."""
+        if self.filler:
+            return _filler(self.packed)
+        return _micro_batch([sequence.load() for sequence in self.sequences], self.positions, self.packed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +62,7 @@ class MicroBatch:
         levels: int64 ``[rows]``, indices into ``LEVELS``.
         oldest_versions: int64 ``[rows]``, of the oldest weights that sampled a token of the row.
         packed: The model computes nothing for padding.
-        filler: The micro-batch weighs nothing and stands for no sequence. It lets a rank with fewer micro-batches
-            take part in the collective operations of the others.
+        filler: As of `PlannedBatch`.
     """
 
     positions: npt.NDArray[np.int64]
@@ -62,8 +93,8 @@ class MicroBatch:
 
 
 def plan(
-    sequences: Sequence[TrainingSequence], *, ranks: int, micro_batch_tokens: int, packing: bool = False
-) -> tuple[tuple[MicroBatch, ...], ...]:
+    sequences: Sequence[SequenceSource], *, ranks: int, micro_batch_tokens: int, packing: bool = False
+) -> tuple[tuple[PlannedBatch, ...], ...]:
     """Splits sequences over ranks and micro-batches.
 
     Sequences go to ranks longest first, each to the rank with the fewest tokens so far. On a rank, neighbours in
@@ -97,14 +128,18 @@ def plan(
     lengths = [len(sequence) for sequence in sequences]
     split = _first_fit if packing else _neighbours
     batches = [
-        [_micro_batch(sequences, rows, packing) for rows in split(lengths, share, micro_batch_tokens)]
+        [
+            PlannedBatch(tuple(rows), tuple(sequences[row] for row in rows), packing)
+            for rows in split(lengths, share, micro_batch_tokens)
+        ]
         for share in _split_over_ranks(lengths, ranks)
     ]
     most = max(len(batch) for batch in batches)
-    return tuple(tuple(batch) + (_filler(packing),) * (most - len(batch)) for batch in batches)
+    filler = PlannedBatch((), (), packing, filler=True)
+    return tuple((*batch, *[filler] * (most - len(batch))) for batch in batches)
 
 
-def computed_tokens(batches: Sequence[MicroBatch]) -> int:
+def computed_tokens(batches: Sequence[PlannedBatch]) -> int:
     """Tokens that go through the model, padding included."""
     return sum(batch.computed_tokens for batch in batches)
 
@@ -144,11 +179,10 @@ def _first_fit(lengths: Sequence[int], share: Sequence[int], budget: int) -> lis
     return batches
 
 
-def _micro_batch(sequences: Sequence[TrainingSequence], rows: Sequence[int], packed: bool) -> MicroBatch:
-    chosen = [sequences[row] for row in rows]
+def _micro_batch(chosen: Sequence[TrainingSequence], positions: Sequence[int], packed: bool) -> MicroBatch:
     first = chosen[0]
     return MicroBatch(
-        positions=np.asarray(rows, dtype=np.int64),
+        positions=np.asarray(positions, dtype=np.int64),
         ids=_padded([sequence.ids for sequence in chosen], np.int64),
         lengths=np.asarray([len(sequence) for sequence in chosen], dtype=np.int64),
         loss_mask=_padded([sequence.loss_mask for sequence in chosen], np.bool_),

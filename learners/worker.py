@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from learners.packing import MicroBatch
+from learners.kept_log_probs import KeptLogProbs
+from learners.mismatch import mismatch_by_lag
+from learners.packing import MicroBatch, PlannedBatch
 from learners.policy_spec import PolicyFacts, PolicySpec
 from learners.schedule import learning_rate
-from thor_ray.config import ObjectiveConfig, OptimizerConfig
+from learners.sequences import SequenceSource
+from thor_ray.config import ObjectiveConfig, OffPolicyConfig, OptimizerConfig
 from thor_ray.objectives import (
     PolicyBatch,
     PolicyStatistics,
@@ -171,7 +174,7 @@ class LearnerWorker:
             self._reference.to(self._engine.device)
 
     def compute_log_probs(
-        self, micro_batches: Sequence[MicroBatch], temperature: float | None = None, of_reference: bool = False
+        self, micro_batches: Sequence[PlannedBatch], temperature: float | None = None, of_reference: bool = False
     ) -> list[npt.NDArray[np.float32]]:
         """Log-probs under the current weights: the proximal policy, if called before a round's first update.
 
@@ -190,9 +193,29 @@ class LearnerWorker:
             raise LearnerStateError("no reference policy was kept when the stage began")
         module = self._reference if of_reference else engine
         with torch.no_grad():
-            return [self._forward(batch, module, temperature)[0].cpu().numpy() for batch in micro_batches]
+            return [self._forward(batch.load(), module, temperature)[0].cpu().numpy() for batch in micro_batches]
 
-    def update_sft(self, micro_batches: Sequence[MicroBatch], tokens: int) -> RankUpdate:
+    def keep_log_probs(self, micro_batches: Sequence[PlannedBatch], of_reference: bool = False) -> list[KeptLogProbs]:
+        """As ``compute_log_probs``, but they stay in this node's object store.
+
+        Returns:
+            Where those of each sequence are: as many as there are sequences, micro-batch by micro-batch.
+        """
+        found = self.compute_log_probs(micro_batches, None, of_reference)
+        rows = [
+            row[: len(sequence)]
+            for batch, rows in zip(micro_batches, found, strict=True)
+            for sequence, row in zip(batch.sequences, rows, strict=batch.filler is False)
+        ]
+        return KeptLogProbs.of(rows)
+
+    def mismatch(
+        self, sequences: Sequence[SequenceSource], version: int, off_policy: OffPolicyConfig
+    ) -> dict[str, float]:
+        """How far learner and engines lie apart; see `mismatch_by_lag`."""
+        return mismatch_by_lag(sequences, version, off_policy)
+
+    def update_sft(self, micro_batches: Sequence[PlannedBatch], tokens: int) -> RankUpdate:
         """One optimizer step on the mean negative log-likelihood (paper equation 3).
 
         Args:
@@ -207,7 +230,7 @@ class LearnerWorker:
 
     def update_rl(
         self,
-        micro_batches: Sequence[MicroBatch],
+        micro_batches: Sequence[PlannedBatch],
         divisors: Mapping[GroupKind, TokenCounts],
         objective: ObjectiveConfig,
         version: int = 0,
@@ -304,7 +327,7 @@ class LearnerWorker:
         return scores
 
     def _accumulate(
-        self, micro_batches: Sequence[MicroBatch], loss_of: MicroBatchLoss, with_entropies: bool = False
+        self, micro_batches: Sequence[PlannedBatch], loss_of: MicroBatchLoss, with_entropies: bool = False
     ) -> tuple[float, list[int]]:
         """Adds up gradients of all micro-batches.
 
@@ -314,7 +337,8 @@ class LearnerWorker:
         from learners import zero
 
         engine, total, suspects = self._ready_engine(), 0.0, list[int]()
-        for index, batch in enumerate(micro_batches):
+        for index, planned in enumerate(micro_batches):
+            batch = planned.load()
             zero.announce(engine, last=index == len(micro_batches) - 1)
             scores = self._forward(batch, engine, with_entropies=with_entropies)
             loss = scores[0].sum() * 0.0 if batch.filler else loss_of(scores, batch)

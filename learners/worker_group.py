@@ -89,6 +89,14 @@ class WorkerGroup:
         answers = self._collect([getattr(worker, method).remote(share, *arguments) for worker, share in pairs])
         return answers[:: self._sharing]
 
+    def first(self, method: str, *arguments: Any) -> Any:
+        """Calls a method on the first rank alone; the others have no part in it.
+
+        Raises:
+            ActorCallError: the rank failed, died or hangs.
+        """
+        return self._collect([getattr(self._workers[0], method).remote(*arguments)])[0]
+
     @property
     def handles(self) -> Sequence[Any]:
         """The ranks' actors, for calls that others take part in too."""

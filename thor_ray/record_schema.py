@@ -22,6 +22,7 @@ from thor_ray.trajectory import (
     Span,
     SpanKind,
     Step,
+    Tokens,
     Trajectory,
 )
 
@@ -132,7 +133,7 @@ def trajectory_to_row(trajectory: Trajectory) -> dict[str, Any]:
         "grade_status": trajectory.grade_status,
         "reward": trajectory.reward,
         "answer": trajectory.answer,
-        "tokens": len(trajectory.ids),
+        "tokens": trajectory.length,
         "calls": trajectory.calls,
         "failed_calls": sum(step.result.status.failed for step in trajectory.own_steps),
         "discarded_attempts": len(trajectory.discarded),
@@ -179,7 +180,7 @@ def trajectory_from_row(row: dict[str, Any], tokens: Mapping[str, npt.NDArray[An
     return Trajectory(
         id=row["trajectory_id"],
         problem_id=row["problem_id"],
-        ids=tuple(tokens["ids"].tolist()),
+        tokens=Tokens(tuple(tokens["ids"].tolist()), tokens["log_probs"], tokens["versions"]),
         spans=tuple(_span(span) for span in row["spans"]),
         steps=tuple(
             Step(
@@ -192,8 +193,6 @@ def trajectory_from_row(row: dict[str, Any], tokens: Mapping[str, npt.NDArray[An
             )
             for step in row["steps"]
         ),
-        log_probs=tokens["log_probs"],
-        versions=tokens["versions"],
         first_sampled=row["first_sampled"],
         finish=FinishReason(row["finish"]),
         cost=Cost(**row["cost"]),

@@ -178,7 +178,7 @@ def _records_of(
         uids.add(group.uid)
         if not group.trajectories:
             raise ValueError(f"group {group.uid} has no trajectories, so no row could hold it")
-        for trajectory in group.trajectories:
+        for trajectory in (each.loaded() for each in group.trajectories):
             yield Record(
                 trajectory=trajectory,
                 group_uid=group.uid,

@@ -18,7 +18,7 @@ from thor_ray.records import EVALUATIONS, Stage, read_columns, read_records
 from thor_ray.report_figures import gains, stage_costs
 from thor_ray.run_directory import WEIGHTS_GAP, WEIGHTS_VERIFIED, WEIGHTS_VERSION, MetricsLine, RunDirectory
 from thor_ray.run_state import RunState
-from thor_ray.trajectory import GroupKind, Trajectory
+from thor_ray.trajectory import GroupKind, Tokens, Trajectory
 
 SMOKE: Final = "smoke"
 """The command whose runs make claims about learning; a quick smoke is another command."""
@@ -188,4 +188,4 @@ _KINDS: Final = (
 
 def _without_tokens(trajectory: Trajectory) -> Trajectory:
     """The same without its ids, which no statistic reads and which are most of its size."""
-    return replace(trajectory, ids=(), log_probs=np.empty(0, np.float32), versions=np.empty(0, np.int32))
+    return replace(trajectory, tokens=Tokens((), np.empty(0, np.float32), np.empty(0, np.int32)))

@@ -73,7 +73,7 @@ def discarded_in(trajectory: Trajectory, segment: Segment) -> list[tuple[int, Di
 
     What was cut away from the very end of the trajectory belongs to its last segment.
     """
-    end = segment.end + (segment.end == len(trajectory.ids))
+    end = segment.end + (segment.end == trajectory.length)
     return [(n, attempt) for n, attempt in enumerate(trajectory.discarded) if segment.start <= attempt.cut < end]
 
 

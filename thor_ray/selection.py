@@ -98,19 +98,19 @@ def has_failed_code(trajectory: Trajectory) -> bool:
 
 def is_short(trajectory: Trajectory, min_response_tokens: int) -> bool:
     """Everything after the prompt, observations included, is shorter than ``min_response_tokens``."""
-    return len(trajectory.ids) - trajectory.prompt_length < min_response_tokens
+    return trajectory.length - trajectory.prompt_length < min_response_tokens
 
 
 def lacks_box_in_tail(trajectory: Trajectory, tail_tokens: int, decode: Decode) -> bool:
     r"""The last ``tail_tokens`` tokens of the response hold no ``\boxed{...}`` with something in it."""
-    tail = trajectory.ids[max(trajectory.prompt_length, len(trajectory.ids) - tail_tokens) :]
+    tail = trajectory.ids[max(trajectory.prompt_length, trajectory.length - tail_tokens) :]
     return extract_boxed(decode(tail)) is None
 
 
 def is_repetitive(trajectory: Trajectory, decode: Decode) -> bool:
     """The policy's own text, observations excluded, holds degenerate repetition (spec D.2, H.1)."""
-    spans = (span for span in trajectory.spans if span.kind.written_by_policy)
-    text = "".join(decode(trajectory.ids[span.start : span.end]) for span in spans)
+    ids, spans = trajectory.ids, (span for span in trajectory.spans if span.kind.written_by_policy)
+    text = "".join(decode(ids[span.start : span.end]) for span in spans)
     return has_degenerate_repetition(text)
 
 
@@ -126,7 +126,7 @@ def has_void_turn(trajectory: Trajectory) -> bool:
         return False
     # A trajectory may reach its limit with an observation, before another turn began.
     steps = trajectory.steps
-    began_turn = not steps or len(trajectory.ids) > (steps[-1].observation or steps[-1].action).end
+    began_turn = not steps or trajectory.length > (steps[-1].observation or steps[-1].action).end
     return trajectory.finish is FinishReason.ANSWERED or began_turn
 
 
@@ -182,33 +182,52 @@ def has_zero_variance(rewards: Sequence[float]) -> bool:
     return len(rewards) > 1 and min(rewards) == max(rewards)
 
 
-def select_groups(
-    groups: Iterable[Group],
-    filters: FilterConfig,
-    decode: Decode | None = None,
-    *,
-    divide_by_deviation: bool = True,
-) -> Selection:
-    """Filters trajectories, then groups, and computes the advantages of what is left (spec D.3, E.4).
+def rejected_trajectories(
+    groups: Iterable[Group], filters: FilterConfig, decode: Decode | None = None
+) -> dict[str, TrajectoryReject]:
+    """Filters trajectories (spec D.3); some rules read their tokens.
 
     Args:
-        groups: Episode and step groups as sampled; ``len(group.trajectories)`` is G.
+        groups: Episode and step groups as sampled.
         filters: Rules.
         decode: Needed if a rule reads text.
-        divide_by_deviation: As in ``group_advantages``.
+
+    Returns:
+        Why a trajectory does not survive, by its id; those that do are absent.
 
     Raises:
         ValueError: a rule reads text, and there is no ``decode``.
     """
     rules = {kind: active_rules(kind, filters, decode) for kind in GroupKind}
+    return {
+        trajectory.id: reason
+        for group in groups
+        for trajectory in group.trajectories
+        if (reason := reject_reason(trajectory, rules[group.kind])) is not None
+    }
+
+
+def select_groups(
+    groups: Iterable[Group],
+    rejected: Mapping[str, TrajectoryReject],
+    filters: FilterConfig,
+    *,
+    divide_by_deviation: bool = True,
+) -> Selection:
+    """Filters groups by what is left of them, and computes the advantages of that (spec D.3, E.4).
+
+    Reads no tokens, so that it can be done far from where these lie.
+
+    Args:
+        groups: Episode and step groups as sampled; ``len(group.trajectories)`` is G.
+        rejected: What ``rejected_trajectories`` says of them.
+        filters: Rules.
+        divide_by_deviation: As in ``group_advantages``.
+    """
     kept: list[SelectedGroup] = []
     dropped: list[Group] = []
-    rejected: dict[str, TrajectoryReject] = {}
     group_rejects: Counter[GroupReject] = Counter()
     for group in groups:
-        for trajectory in group.trajectories:
-            if (reason := reject_reason(trajectory, rules[group.kind])) is not None:
-                rejected[trajectory.id] = reason
         survivors = tuple(trajectory for trajectory in group.trajectories if trajectory.id not in rejected)
         rewards = [trajectory.reward for trajectory in survivors if trajectory.reward is not None]
         if (reject := group_reject_reason(rewards, len(group.trajectories), filters)) is not None:

@@ -173,7 +173,7 @@ def _header(record: Record) -> Iterator[Text]:
         )
     cost = trajectory.cost
     yield Text(
-        f"{len(trajectory.ids)} tokens, {int(trajectory.loss_mask().sum())} of them in the loss mask, "
+        f"{trajectory.length} tokens, {int(trajectory.loss_mask().sum())} of them in the loss mask, "
         f"{cost.discarded_tokens} discarded; {_weights(trajectory, slice(None))}"
     )
     yield Text(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from benches.learning.workload import GROUP_SIZE, Settings, make_sequences
-from learners.packing import MicroBatch, plan
+from learners.packing import PlannedBatch, plan
 from learners.sequences import TrainingSequence, token_counts
 from thor_ray.config import ObjectiveConfig, OptimizerConfig
 from thor_ray.objectives import denominators
@@ -173,7 +173,7 @@ def run_ours(name: str, settings: Settings, path: Path, sequences: Sequence[Trai
         turn.end(worker.update_rl(micro_batches(name, sequences, settings), divisors, OBJECTIVE).loss)
 
 
-def micro_batches(name: str, sequences: Sequence[TrainingSequence], settings: Settings) -> tuple[MicroBatch, ...]:
+def micro_batches(name: str, sequences: Sequence[TrainingSequence], settings: Settings) -> tuple[PlannedBatch, ...]:
     """The mini-batch as ``arrival``, ``sorted`` or ``packed`` lay it out."""
     budget = settings.micro_batch_tokens
     if name != "arrival":

@@ -23,6 +23,7 @@ from actors.sampler import execution_reward
 from actors.scripted import play_script
 from learners.sequences import TrainingSequence, from_groups, from_trajectory, token_counts
 from tests.support.runs import byte_tokenizer
+from tests.support.selection import select
 from thor_ray.config import FilterConfig, ObjectiveConfig, RLConfig
 from thor_ray.dialogue import render_action, render_observation
 from thor_ray.objectives import LEVELS, PolicyBatch, denominators, policy_loss
@@ -33,7 +34,6 @@ from thor_ray.selection import (
     choose_failed_steps,
     failed_steps,
     reward_missing_actions,
-    select_groups,
 )
 from thor_ray.trajectory import (
     ExecutionResult,
@@ -90,7 +90,7 @@ def play(name: str, *texts: str, run: Run = succeed, start: TrajectoryBuilder | 
 
 def gradient_mask(trajectory: Trajectory) -> Tensor:
     """Which tokens of a trajectory the whole objective, every term on, pulls at: bool ``[length]``."""
-    sequence = from_trajectory(trajectory, advantage=1.0, level=GroupKind.EPISODE, group_uid="g")
+    sequence = from_trajectory(trajectory, advantage=1.0, level=GroupKind.EPISODE, group_uid="g").load()
     log_probs = torch.from_numpy(sequence.behaviour_log_probs.copy()).unsqueeze(0).requires_grad_()
     entropies = torch.ones_like(log_probs).requires_grad_()
     config = ObjectiveConfig(nll_weight=0.1, kl_weight=0.1, entropy_weight=0.1)
@@ -157,7 +157,7 @@ def test_acceptance_03_prose_that_ends_in_python_is_not_executed(prose):
     assert trajectory.cost.sandbox_calls == 0
     rewarded = trajectory.with_reward(1.0)
     other = play("u", "So \\boxed{8}.").with_reward(0.0)
-    selection = select_groups([Group("g", GroupKind.EPISODE, "p", (rewarded, other))], FilterConfig())
+    selection = select([Group("g", GroupKind.EPISODE, "p", (rewarded, other))], FilterConfig())
     assert selection.trajectory_rejects.total() == 0
     assert len(selection.kept) == 1
 
@@ -190,7 +190,7 @@ class TestAcceptance04NoExecutedBlockNoStepReward:
     def test_they_are_excluded_or_count_as_failures(self, reward):
         written = [["d.\n", render_action("print(7)")], ["d.\n", render_action("x")], ["no code"], ["none either"]]
         group = self.step_group(*written, run=lambda code: OK if code == "print(7)" else FAILED)
-        selection = select_groups(reward_missing_actions([group], reward), FilterConfig())
+        selection = select(reward_missing_actions([group], reward), FilterConfig())
         advantages = {
             member.id: advantage
             for kept in selection.kept
@@ -239,24 +239,24 @@ class TestAcceptance08SmallRounds:
     def test_exactly_one_failure(self):
         groups, failures = self.round_of("x", "1", "1", "1")
         assert [(failure.trajectory.id, failure.step_index) for failure in failures] == [("t0", 0)]
-        selection = select_groups(groups, FilterConfig())
+        selection = select(groups, FilterConfig())
         assert selection.trajectory_rejects == {TrajectoryReject.FAILED_CODE: 1}
         assert len(from_groups(selection.kept)) == 3
 
     def test_no_failure(self):
         groups, failures = self.round_of("1", "1", "1", "1")
         assert failures == []
-        assert len(from_groups(select_groups(groups, FilterConfig()).kept)) == 4
+        assert len(from_groups(select(groups, FilterConfig()).kept)) == 4
 
     def test_no_code(self):
         groups, failures = self.round_of(None, None, None, None)
         assert failures == []
-        assert len(from_groups(select_groups(groups, FilterConfig()).kept)) == 4
+        assert len(from_groups(select(groups, FilterConfig()).kept)) == 4
 
     def test_nothing_but_failures(self):
         groups, failures = self.round_of("x", "x", "x", "x")
         assert len(failures) == 1  # never more than queries
-        selection = select_groups(groups, FilterConfig())
+        selection = select(groups, FilterConfig())
         assert selection.kept == ()
         assert from_groups(selection.kept) == []
 
@@ -322,7 +322,8 @@ def a_round(seed: int) -> list[TrainingSequence]:
             member = play(f"s{index}/{n}", "so\n", render_action("x" * n or "1"), run=run_or_fail, start=start)
             members.append(member.with_reward(float(n == 0)))
         steps.append(Group(f"s{index}", GroupKind.STEP, parent.problem_id, tuple(members)))
-    return from_groups(select_groups([*episodes, *steps], FilterConfig(failed_code=False)).kept)
+    selection = select([*episodes, *steps], FilterConfig(failed_code=False))
+    return [sequence.load() for sequence in from_groups(selection.kept)]
 
 
 def run_or_fail(code: str) -> ExecutionResult:

@@ -39,6 +39,7 @@ from thor_ray.trajectory import (
     Group,
     GroupKind,
     SpanKind,
+    Tokens,
     Trajectory,
     TrajectoryBuilder,
 )
@@ -112,7 +113,8 @@ def group_lists(draw: st.DrawFn) -> list[Group]:
 def parts(trajectory: Trajectory) -> tuple[object, ...]:
     """All that a trajectory holds, in a form that ``==`` compares exactly, NaN and -0.0 included."""
     return (
-        replace(trajectory, log_probs=np.empty(0, np.float32), versions=np.empty(0, np.int32)).__repr__(),
+        replace(trajectory, tokens=Tokens((), np.empty(0, np.float32), np.empty(0, np.int32))).__repr__(),
+        trajectory.ids,
         trajectory.log_probs.dtype,
         trajectory.log_probs.tobytes(),
         trajectory.versions.dtype,

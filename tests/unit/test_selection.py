@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.selection import select
 from thor_ray.config import FilterConfig
 from thor_ray.selection import (
     Decode,
@@ -24,7 +25,6 @@ from thor_ray.selection import (
     lacks_box_in_tail,
     reject_reason,
     reward_missing_actions,
-    select_groups,
     too_few_survive,
 )
 from thor_ray.trajectory import (
@@ -119,7 +119,7 @@ class TestTrajectoryRules:
     )
     def test_rules_that_read_text_are_refused_without_a_tokenizer(self, rule, said):
         with pytest.raises(ValueError, match=said):
-            select_groups([], FilterConfig(**rule))
+            select([], FilterConfig(**rule))
 
     def test_repetition_of_the_policy_is_rejected(self):
         assert is_repetitive(trajectory(), lambda _: "so " * 40)
@@ -246,7 +246,7 @@ class TestGroupRules:
 class TestSelectGroups:
     def test_survivors_get_the_advantages_of_survivors(self):
         members = [trajectory(OK, reward=1.0), trajectory(FAILED, reward=1.0), trajectory(OK, reward=0.0)]
-        selection = select_groups([group(*members)], RULES)
+        selection = select([group(*members)], RULES)
         (kept,) = selection.kept
         assert [member.reward for member in kept.group.trajectories] == [1.0, 0.0]
         assert kept.advantages == pytest.approx((math.sqrt(0.5), -math.sqrt(0.5)), rel=1e-5)
@@ -255,18 +255,18 @@ class TestSelectGroups:
 
     def test_dr_grpo_leaves_the_deviation_out(self):
         members = [trajectory(reward=reward) for reward in (1.0, 0.0, 0.0, 0.0)]
-        (kept,) = select_groups([group(*members)], RULES, divide_by_deviation=False).kept
+        (kept,) = select([group(*members)], RULES, divide_by_deviation=False).kept
         assert kept.advantages == (0.75, -0.25, -0.25, -0.25)
 
     def test_groups_without_variance_may_stay_and_teach_nothing(self):
         members = [trajectory(reward=1.0), trajectory(reward=1.0)]
-        (kept,) = select_groups([group(*members)], FilterConfig(zero_variance=False)).kept
+        (kept,) = select([group(*members)], FilterConfig(zero_variance=False)).kept
         assert kept.advantages == (0, 0)
 
     def test_dropped_groups_stay_whole_and_say_why(self):
         few = group(trajectory(FAILED), trajectory(FAILED), trajectory(OK), uid="few")
         same = group(trajectory(OK), trajectory(OK), uid="same")
-        selection = select_groups([few, same], RULES)
+        selection = select([few, same], RULES)
         assert [(dropped.uid, dropped.dropped, len(dropped.trajectories)) for dropped in selection.dropped] == [
             ("few", "too_few_survivors", 3),
             ("same", "zero_variance", 2),
@@ -276,13 +276,13 @@ class TestSelectGroups:
 
     def test_infrastructure_errors_neither_train_nor_count_as_zeros(self):
         members = [trajectory(OK, reward=1.0), trajectory(INFRA, reward=None), trajectory(OK, reward=1.0)]
-        selection = select_groups([group(*members)], RULES)
+        selection = select([group(*members)], RULES)
         assert selection.group_rejects == {GroupReject.ZERO_VARIANCE: 1}
         assert selection.trajectory_rejects == {TrajectoryReject.NO_REWARD: 1}
 
     def test_step_groups_learn_from_failures(self):
         members = [trajectory(OK, reward=1.0), trajectory(FAILED, reward=0.0)]
-        (kept,) = select_groups([group(*members, kind=GroupKind.STEP)], RULES).kept
+        (kept,) = select([group(*members, kind=GroupKind.STEP)], RULES).kept
         assert len(kept.group.trajectories) == 2
 
     @given(
@@ -296,7 +296,7 @@ class TestSelectGroups:
             group(*[trajectory(status, reward=reward) for status, reward in members], uid=str(index))
             for index, members in enumerate(drawn)
         ]
-        selection = select_groups(groups, RULES)
+        selection = select(groups, RULES)
         uids = [kept.group.uid for kept in selection.kept] + [dropped.uid for dropped in selection.dropped]
         assert sorted(uids) == sorted(one.uid for one in groups)
         assert selection.group_rejects.total() == len(selection.dropped)

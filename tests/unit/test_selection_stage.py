@@ -6,13 +6,13 @@ from typing import Any, cast
 
 import pytest
 
-from learners.sequences import TrainingSequence
+from learners.sequences import SampledSequence
 from tests.support.runs import FAILED, GOLD, OK, TOKENIZER, continuation, say, trajectory
 from thor_ray.config import Recipe, validate_recipe
 from thor_ray.problems import Problem
 from thor_ray.records import Stage
 from thor_ray.runlog import RunLog
-from thor_ray.selection import GroupReject, TrajectoryReject
+from thor_ray.selection import GroupReject, TrajectoryReject, rejected_trajectories
 from thor_ray.stages.hierarchical_rl import Round, minibatches, record, select
 from thor_ray.stages.rollouts import Sampled, resample_failed_steps, sample_episodes
 from thor_ray.stages.workers import Workers
@@ -63,8 +63,8 @@ class Fleet:
 class Learners:
     """Says that nothing is stale."""
 
-    def with_proximal_log_probs(self, sequences: Sequence[TrainingSequence]) -> list[TrainingSequence]:
-        return [sequence.with_proximal_log_probs(sequence.behaviour_log_probs) for sequence in sequences]
+    def with_proximal_log_probs(self, sequences: Sequence[SampledSequence]) -> list[SampledSequence]:
+        return [sequence.with_proximal_log_probs(sequence.tokens.load().log_probs) for sequence in sequences]
 
 
 class Codec:
@@ -77,7 +77,7 @@ class Loop:
 
     def __init__(self, log: RunLog) -> None:
         self.log, self.fleet = log, Fleet()
-        self.given: list[TrainingSequence] = []
+        self.given: list[SampledSequence] = []
         self.metrics: dict[str, Any] = {}
 
     def run(self, **rl: Any) -> None:
@@ -85,7 +85,8 @@ class Loop:
         workers = Workers(cast("Any", self.fleet), cast("Any", Codec()), cast("Any", Learners()))
         episodes = sample_episodes(workers, PROBLEMS, recipe, 0)
         steps = resample_failed_steps(workers, episodes, recipe, 0)
-        selection = select(workers, [*episodes, *steps], recipe.rl)
+        rejected = rejected_trajectories([*episodes, *steps], recipe.rl.filters, Codec().decode)
+        selection = select([*episodes, *steps], rejected, recipe.rl)
         self.given = [one for batch in minibatches(workers, selection.kept, 2, seed=0) for one in batch]
         sampled = Sampled(episodes, steps, PROBLEMS, seconds=1.0, waited=1.0)
         self.metrics = record(self.log, Round(0, sampled, selection, updates=[], publication=None), {})

@@ -55,7 +55,7 @@ def trajectory_object(record: Record, decode: Decoder | None) -> dict[str, Any]:
         "advantage": _finite(learned.advantage),
         "parent": None if trajectory.parent is None else asdict(trajectory.parent),
         "cost": {name: _finite(value) for name, value in asdict(trajectory.cost).items()},
-        "tokens": len(trajectory.ids),
+        "tokens": trajectory.length,
         "trained_tokens": int(trajectory.loss_mask().sum()),
         "first_sampled": trajectory.first_sampled,
         "segments": [
@@ -79,13 +79,13 @@ def tokens_object(record: Record, decode: Decoder | None) -> dict[str, list[Any]
     gaps = None if proximal is None else proximal - trajectory.log_probs
     return {
         "ids": list(trajectory.ids),
-        "texts": [None] * len(trajectory.ids) if decode is None else pieces(trajectory.ids, decode),
+        "texts": [None] * trajectory.length if decode is None else pieces(trajectory.ids, decode),
         "mask": trajectory.loss_mask().tolist(),
         "versions": [
             int(version) if known else None for version, known in zip(trajectory.versions, sampled, strict=True)
         ],
         "log_probs": _where(trajectory.log_probs, sampled),
-        "gaps": [None] * len(trajectory.ids) if gaps is None else _where(gaps, sampled),
+        "gaps": [None] * trajectory.length if gaps is None else _where(gaps, sampled),
     }
 
 

@@ -61,7 +61,7 @@ def fits(max_tokens: int) -> Rule[Demonstration]:
     """Prompt and response fit the context."""
 
     def reject(demonstration: Demonstration) -> str | None:
-        return "too long" if len(demonstration.trajectory.ids) > max_tokens else None
+        return "too long" if demonstration.trajectory.length > max_tokens else None
 
     return each_alone("fits", reject, max_tokens=max_tokens)
 

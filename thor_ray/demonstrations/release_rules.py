@@ -23,7 +23,7 @@ def long_enough(tokens: int = SHORTEST_TOKENS) -> Rule[Demonstration]:
     """Prompt and response have ``tokens`` tokens at least."""
 
     def reject(demonstration: Demonstration) -> str | None:
-        return "too short" if len(demonstration.trajectory.ids) < tokens else None
+        return "too short" if demonstration.trajectory.length < tokens else None
 
     return each_alone("long_enough", reject, tokens=tokens)
 

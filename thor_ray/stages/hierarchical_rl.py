@@ -9,14 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain
 from random import Random
 from typing import Any
 
 from learners.guards import SkippedUpdate
-from learners.mismatch import mismatch_by_lag
 from learners.publish import WeightPublication
-from learners.sequences import TrainingSequence, from_groups
+from learners.sequences import SampledSequence, from_groups
 from thor_ray.config import Recipe, RLConfig
 from thor_ray.drop_record import append_drops
 from thor_ray.metrics import round_metrics
@@ -28,6 +26,7 @@ from thor_ray.stages.evaluate import evaluate
 from thor_ray.stages.problem_sets import ProblemSets
 from thor_ray.stages.resumption import StageCheckpoints
 from thor_ray.stages.rollouts import Rollouts, Sampled, rollouts_for
+from thor_ray.stages.rollouts_checkpoint import Rejected
 from thor_ray.stages.stopping import OrderlyStop
 from thor_ray.stages.workers import Workers
 from thor_ray.trajectory import Group
@@ -75,7 +74,7 @@ def hierarchical_rl(workers: Workers, problems: ProblemSets, recipe: Recipe, log
     checkpoints = StageCheckpoints(log, Stage.RL, recipe.learner)
     done = checkpoints.resume(workers)
     workers.engines_turn()
-    choose = partial(select, workers, config=config)
+    choose = partial(select, config=config)
     with (
         rollouts_for(workers, problems.train, recipe, choose, done, checkpoints.rollouts(done)) as rollouts,
         OrderlyStop(lambda finished: checkpoints.keep(learners, finished, rollouts.save), done) as stop,
@@ -84,7 +83,8 @@ def hierarchical_rl(workers: Workers, problems: ProblemSets, recipe: Recipe, log
             started = time.monotonic()
             sampled = rollouts.take(index)
             with stop.finishing(index + 1):
-                outcome = learn(workers, rollouts, index, sampled, choose(sampled.groups), recipe)
+                selection = choose(sampled.groups, sampled.rejected)
+                outcome = learn(workers, rollouts, index, sampled, selection, recipe)
                 idle = idle_shares(sampled.waited, time.monotonic() - started, rollouts.busy_share())
                 on_round(index + 1, record(log, outcome, idle))
             if config.evaluate_every and (index + 1) % config.evaluate_every == 0:
@@ -118,7 +118,7 @@ def learn(
     config, learners = recipe.rl, workers.learners
     workers.learners_turn()
     dealt = list(minibatches(workers, selection.kept, config.updates_per_round, recipe.seed + index))
-    mismatch = mismatch_by_lag(chain(*dealt), learners.version, config.objective.off_policy)
+    mismatch = learners.mismatch([sequence for minibatch in dealt for sequence in minibatch])
     updates, skipped = [], list[SkippedUpdate]()
     for minibatch in dealt:
         updates.append(learners.update(minibatch))
@@ -131,19 +131,14 @@ def learn(
     return Round(index, sampled, selection, updates, publication, tuple(skipped), mismatch)
 
 
-def select(workers: Workers, groups: Sequence[Group], config: RLConfig) -> Selection:
+def select(groups: Sequence[Group], rejected: Rejected, config: RLConfig) -> Selection:
     """What of a round may train, and with which advantages (spec D.3, E.4)."""
-    return select_groups(
-        groups,
-        config.filters,
-        workers.codec.decode,
-        divide_by_deviation=config.objective.normalise_advantages,
-    )
+    return select_groups(groups, rejected, config.filters, divide_by_deviation=config.objective.normalise_advantages)
 
 
 def minibatches(
     workers: Workers, groups: Sequence[SelectedGroup], count: int, seed: int
-) -> Iterator[list[TrainingSequence]]:
+) -> Iterator[list[SampledSequence]]:
     """Deals whole groups of both levels into at most ``count`` disjoint mini-batches (spec D.4).
 
     The proximal policy is the learner's before the first of them, so its log-probs are attached once, here.

@@ -3,13 +3,13 @@
 Both are driven by the same loop (`hierarchical_rl`), which takes groups, says what became of them and publishes weights.
 """
 
-import json
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from itertools import groupby, islice
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -17,17 +17,19 @@ from typing import Any, Final, Self
 from actors.branching import Branching
 from actors.generation import derive_seed
 from actors.sampler import RolloutSettings
-from actors.stream import Family, LostEngine, RolloutDriver, SampledFamily
+from actors.stream import LostEngine, RolloutDriver, SampledFamily
 from actors.supervision import ActorHandle
-from learners.checkpoint import CheckpointError
 from thor_ray.config import Recipe
 from thor_ray.drop_record import DroppedProblem
-from thor_ray.errors import UserError
-from thor_ray.files import write_text_atomically
 from thor_ray.problems import Problem
-from thor_ray.records import Stage, read_groups, write_groups
-from thor_ray.selection import Selection, choose_failed_steps, reward_missing_actions
+from thor_ray.selection import (
+    Selection,
+    choose_failed_steps,
+    rejected_trajectories,
+    reward_missing_actions,
+)
 from thor_ray.stages.problem_sets import problem_batches
+from thor_ray.stages.rollouts_checkpoint import Rejected, family_uid, restore_rollouts, save_rollouts
 from thor_ray.stages.workers import Workers
 from thor_ray.stream import (
     MOST_GROUPS,
@@ -41,16 +43,12 @@ from thor_ray.stream import (
     Ticket,
     TrajectoryStream,
     drop_counts,
-    restore_stream,
     stream_state,
     version_counts,
 )
 from thor_ray.trajectory import Group
 
-Select = Callable[[Sequence[Group]], Selection]
-
-STATE_FILE: Final = "stream.json"
-GROUPS_FILE: Final = "groups.parquet"
+Select = Callable[[Sequence[Group], Rejected], Selection]
 
 MEND_SECONDS: Final = 1.0
 """Between two looks, while the learner waits, at engines that are being started anew."""
@@ -66,6 +64,7 @@ class Sampled:
         problems: Those that were asked.
         seconds: Wall time in which all of it was sampled.
         waited: Wall time that the learner spent waiting for it, in seconds.
+        rejected: Which of the trajectories may not train, whatever becomes of their groups.
         figures: Of the stream, for the round's metrics.
         drops: Groups that the stream dropped since the round before, whether or not they have trajectories.
     """
@@ -75,6 +74,7 @@ class Sampled:
     problems: list[Problem]
     seconds: float
     waited: float
+    rejected: Rejected = field(default_factory=dict)
     figures: Mapping[str, float | int] = field(default_factory=dict)
     drops: Sequence[DroppedProblem] = ()
 
@@ -152,7 +152,8 @@ class SynchronousRollouts(Rollouts):
         steps = resample_failed_steps(self._workers, episodes, self._recipe, index)
         seconds = time.monotonic() - started
         self._busy_seconds += seconds
-        return Sampled(episodes, steps, batch, seconds, waited=seconds)
+        rejected = rejected_trajectories([*episodes, *steps], self._recipe.rl.filters, self._workers.codec.decode)
+        return Sampled(episodes, steps, batch, seconds, waited=seconds, rejected=rejected)
 
     def settle(self, selection: Selection, unlearnt: Mapping[str, str]) -> None:
         """The next round does not depend on it."""
@@ -189,7 +190,8 @@ class StreamedRollouts(Rollouts):
             stream, families = TrajectoryStream(bounds, cursor, workers.learners.version), list[SampledFamily]()
             drops_told = 0
         else:
-            stream, families, drops_told = restored(bounds, saved)
+            judge = partial(rejected_trajectories, filters=config.filters, decode=workers.codec.decode)
+            stream, families, drops_told = restore_rollouts(bounds, saved, judge)
         at_a_time = min(max(1, recipe.engine.max_sequences // config.group_size), MOST_GROUPS)
         # From there on each engine's limit follows what the engine says of its cache.
         rule = ConcurrencyRule(initial=at_a_time)
@@ -223,13 +225,14 @@ class StreamedRollouts(Rollouts):
         now, before = time.monotonic(), self._took_at
         self._took_at = now
         self._taken = [family.uid for family in families if not family.filtered]
-        groups, drops = [self._rewarded(family.groups) for family in families], self._new_drops()
+        drops = self._new_drops()
         return Sampled(
-            episodes=[each[0] for each in groups],
-            steps=[step for each in groups for step in each[1:]],
+            episodes=[family.groups[0] for family in families],
+            steps=[step for family in families for step in family.groups[1:]],
             problems=[self._problems[family.problem] for family in families],
             seconds=now - before,
             waited=now - started,
+            rejected={uid: reason for family in families for uid, reason in family.rejected.items()},
             figures=self._figures(families, drops),
             drops=[DroppedProblem(d.uid, self._problems[d.problem].id, d.reason, d.version) for d in drops],
         )
@@ -247,9 +250,7 @@ class StreamedRollouts(Rollouts):
 
     def save(self, place: Path) -> None:
         state, families = self._driver.snapshot(lambda coordinator: stream_state(coordinator.stream))
-        place.mkdir(parents=True, exist_ok=True)
-        write_groups(place / GROUPS_FILE, (group for family in families for group in family.groups), Stage.RL, 0)
-        write_text_atomically(place / STATE_FILE, json.dumps({"drops_told": self._drops_told, **state}))
+        save_rollouts(place, {"drops_told": self._drops_told, **state}, families)
 
     def busy_share(self) -> float:
         return self._driver.busy_share()
@@ -277,16 +278,15 @@ class StreamedRollouts(Rollouts):
             "branching": self._branching,
             "settings": RolloutSettings.for_training(self._recipe),
             "seed": self._recipe.seed,
+            "filters": self._recipe.rl.filters,
+            "no_action_reward": self._recipe.rl.no_action_reward,
         }
 
-    def _rewarded(self, family: Family) -> list[Group]:
-        return reward_missing_actions(family, self._recipe.rl.no_action_reward)
-
-    def _reject(self, family: Family) -> str | None:
+    def _reject(self, family: SampledFamily) -> str | None:
         """Why nothing of a family may train, where the recipe wants another one instead."""
         if not self._recipe.rl.stream.refill:
             return None
-        selection = self._select(self._rewarded(family))
+        selection = self._select(family.groups, family.rejected)
         return None if selection.kept else str(selection.dropped[0].dropped)
 
     def _new_drops(self) -> list[DroppedGroup]:
@@ -305,37 +305,6 @@ class StreamedRollouts(Rollouts):
             "refilled": len(families) - len(taken),
             **{f"lost_groups/{reason}": counts.get(reason, 0) for reason in DropReason},
         }
-
-
-def family_uid(uid: str) -> str:
-    """Of the family that a group belongs to: an episode group's uid is the family's own."""
-    return uid.partition("/")[0]
-
-
-def restored(bounds: StreamConfig, saved: Path) -> tuple[TrajectoryStream, list[SampledFamily], int]:
-    """What ``StreamedRollouts.save`` wrote.
-
-    Returns:
-        The stream; the families that had been sampled, maybe in part, and not yet taken; and how many of the stream's
-        drops the rounds before had told of.
-
-    Raises:
-        CheckpointError: a file is missing or damaged.
-    """
-    try:
-        state = json.loads((saved / STATE_FILE).read_text(encoding="utf-8"))
-        stream = restore_stream(bounds, state)
-        groups = read_groups([saved / GROUPS_FILE])
-    except (OSError, ValueError, UserError) as error:
-        raise CheckpointError(
-            f"the stream's checkpoint {saved} cannot be read: {error}", "remove it and the learner's beside it"
-        ) from error
-    filtered = {drop.uid: drop.problem for drop in stream.drops}
-    families = []
-    for uid, members in groupby(groups, key=lambda group: family_uid(group.uid)):
-        problem = filtered[uid] if uid in filtered else stream.in_flight[uid].ticket.problem
-        families.append(SampledFamily(uid, problem, list(members), filtered=uid in filtered))
-    return stream, families, state.get("drops_told", len(stream.drops))
 
 
 def branching(recipe: Recipe) -> Branching | None:

@@ -168,5 +168,5 @@ def version_counts(group: Group) -> VersionCounts:
     """Sampled tokens of a group by the version that each of them carries."""
     counts: Counter[int] = Counter()
     for trajectory in group.trajectories:
-        counts.update(trajectory.versions[trajectory.loss_mask()].tolist())
+        counts.update(trajectory.tokens.version_counts())
     return counts

@@ -23,8 +23,8 @@ It holds of each group an order (`Ticket`) and, once sampled, the name of where 
 The loop on top, where ``rollouts`` is the stream behind its engines and ``record`` writes what has happened since:
 
     for update in rollouts.updates():                                       # from where the checkpoint left off
-        groups = await rollouts.take()                                      # stale-first, groups_per_update of them
-        selection = select_groups(load(groups), config.filters, decode)     # episode and step groups come together
+        groups, rejected = await rollouts.take()                            # stale-first, groups_per_update of them
+        selection = select_groups(groups, rejected, config.filters)         # episode and step groups come together
         for minibatch in minibatches(selection.kept, config.updates_per_round):
             metrics = learners.update(minibatch)                            # L = w_e · L_episode + w_s · L_step
         rollouts.settle(skipped=learners.skipped)                           # all others have trained

@@ -117,7 +117,7 @@ def dataset_row(demonstration: Demonstration, problem: Problem, decode: Decoder)
         "question": problem.question,
         "gold_answer": problem.answer,
         "failed_calls": sum(step.result.status.failed for step in trajectory.steps),
-        "tokens": len(trajectory.ids),
+        "tokens": trajectory.length,
         "segments": pieces,
     }
 

@@ -61,8 +61,8 @@ def figures_of(demonstrations: Iterable[Demonstration], problems: int, costs: Ca
         failed += trajectory.calls - trajectory.successful_calls
         claims += len(each.claims)
         corrected += sum(not claim.agrees for claim in each.claims)
-        tokens += len(trajectory.ids)
-        longest = max(longest, len(trajectory.ids))
+        tokens += trajectory.length
+        longest = max(longest, trajectory.length)
     kept = calls.total()
     return {
         "problems": problems,

@@ -1,8 +1,7 @@
-"""Trajectories: what they are (`model`), and how they are made (`builder`)."""
+"""Trajectories: what they are (`model`, `tokens`), and how they are made (`builder`)."""
 
 from thor_ray.trajectory.builder import TrajectoryBuilder
 from thor_ray.trajectory.model import (
-    NO_VERSION,
     Cost,
     DiscardedAttempt,
     ExecutionResult,
@@ -17,6 +16,7 @@ from thor_ray.trajectory.model import (
     Trajectory,
     backtrack_cut,
 )
+from thor_ray.trajectory.tokens import NO_VERSION, PackedTokens, Tokens, TokenSource
 
 __all__ = [
     "NO_VERSION",
@@ -27,10 +27,13 @@ __all__ = [
     "FinishReason",
     "Group",
     "GroupKind",
+    "PackedTokens",
     "Parent",
     "Span",
     "SpanKind",
     "Step",
+    "TokenSource",
+    "Tokens",
     "Trajectory",
     "TrajectoryBuilder",
     "backtrack_cut",

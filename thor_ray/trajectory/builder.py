@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 
 from thor_ray.trajectory.model import (
-    NO_VERSION,
     Cost,
     DiscardedAttempt,
     ExecutionResult,
@@ -16,6 +15,7 @@ from thor_ray.trajectory.model import (
     Step,
     Trajectory,
 )
+from thor_ray.trajectory.tokens import NO_VERSION, Tokens
 
 
 class TrajectoryBuilder:
@@ -152,11 +152,11 @@ class TrajectoryBuilder:
         return Trajectory(
             id=self.trajectory_id,
             problem_id=self.problem_id,
-            ids=tuple(self.ids),
+            tokens=Tokens(
+                tuple(self.ids), np.asarray(self.log_probs, dtype=np.float32), np.asarray(self.versions, dtype=np.int32)
+            ),
             spans=tuple(self.spans),
             steps=tuple(self.steps),
-            log_probs=np.asarray(self.log_probs, dtype=np.float32),
-            versions=np.asarray(self.versions, dtype=np.int32),
             first_sampled=self.first_sampled,
             finish=reason,
             cost=self.cost,

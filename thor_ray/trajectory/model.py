@@ -14,8 +14,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-NO_VERSION = -1
-"""Weight version of tokens that no policy sampled: prompts, observations, text written by a refiner."""
+from thor_ray.trajectory.tokens import TokenSource
 
 
 class SpanKind(StrEnum):
@@ -180,13 +179,14 @@ class DiscardedAttempt:
 class Trajectory:
     """One finished trajectory.
 
+    Its tokens may lie in another process's memory: ``ids``, ``log_probs`` and ``versions`` fetch them then, and nothing
+    else does.
+
     Attributes:
         id: Unique within the run.
-        ids: All token ids, prompt first.
-        spans: Tiling of ``ids``.
+        tokens: All of them, prompt first.
+        spans: Tiling of the tokens.
         steps: Executed think-act-observe loops, inherited ones first.
-        log_probs: float32 ``[len(ids)]``, behaviour log-prob of each token that this trajectory sampled, else 0.
-        versions: int32 ``[len(ids)]``, weight version that sampled each token, else ``NO_VERSION``.
         first_sampled: Index of the first token that belongs to this trajectory rather than to its prompt or, for
             a step-level continuation, to the prefix it shares with its siblings (spec section E.5).
         finish: Why it ended.
@@ -197,11 +197,9 @@ class Trajectory:
 
     id: str
     problem_id: str
-    ids: tuple[int, ...]
+    tokens: TokenSource
     spans: tuple[Span, ...]
     steps: tuple[Step, ...]
-    log_probs: npt.NDArray[np.float32]
-    versions: npt.NDArray[np.int32]
     first_sampled: int
     finish: FinishReason
     cost: Cost = field(default_factory=Cost)
@@ -210,6 +208,26 @@ class Trajectory:
     reward: float | None = None
     parent: Parent | None = None
     discarded: tuple[DiscardedAttempt, ...] = ()
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """All token ids, prompt first."""
+        return self.tokens.load().ids
+
+    @property
+    def log_probs(self) -> npt.NDArray[np.float32]:
+        """float32 ``[length]``, behaviour log-prob of each token that this trajectory sampled, else 0."""
+        return self.tokens.load().log_probs
+
+    @property
+    def versions(self) -> npt.NDArray[np.int32]:
+        """int32 ``[length]``, weight version that sampled each token, else ``NO_VERSION``."""
+        return self.tokens.load().versions
+
+    @property
+    def length(self) -> int:
+        """Tokens in all."""
+        return len(self.tokens)
 
     @property
     def prompt_length(self) -> int:
@@ -236,13 +254,22 @@ class Trajectory:
         """At least one executed block, and none failed. Not the same as "no failure" (spec section A.8b)."""
         return self.calls > 0 and self.successful_calls == self.calls
 
+    @property
+    def loss_runs(self) -> tuple[tuple[int, int], ...]:
+        """Tokens ``[start, end)`` that the loss may see, which are exactly those sampled here (spec A.9, E.5)."""
+        runs = ((max(span.start, self.first_sampled), span.end) for span in self.spans if span.kind.written_by_policy)
+        return tuple((start, end) for start, end in runs if start < end)
+
     def loss_mask(self) -> npt.NDArray[np.bool_]:
-        """Bool ``[len(ids)]``: tokens the loss may see, which are exactly those sampled here (spec A.9, E.5)."""
-        mask = np.zeros(len(self.ids), dtype=np.bool_)
-        for span in self.spans:
-            if span.kind.written_by_policy:
-                mask[max(span.start, self.first_sampled) : span.end] = True
+        """Bool ``[length]``: tokens the loss may see (``loss_runs``)."""
+        mask = np.zeros(self.length, dtype=np.bool_)
+        for start, end in self.loss_runs:
+            mask[start:end] = True
         return mask
+
+    def loaded(self) -> "Trajectory":
+        """The same trajectory with its tokens in this process's memory."""
+        return replace(self, tokens=self.tokens.load())
 
     def with_reward(self, reward: float | None) -> "Trajectory":
         """The same trajectory with another reward."""

@@ -12,13 +12,16 @@ from typing import Any, cast
 import pytest
 import ray
 
+from actors.family_tokens import Family, Outline, StoredTokens, join, part
 from actors.fleet import RolloutFleet
 from actors.stream import RolloutDriver, SampledFamily
 from actors.supervision import RolloutActorDiedError
+from learners.sequences import SampledSequence, from_groups, token_counts
 from thor_ray.config import FilterConfig, validate_recipe
 from thor_ray.problems import Problem
-from thor_ray.selection import Selection, select_groups
+from thor_ray.selection import Selection, rejected_trajectories, select_groups
 from thor_ray.stages.rollouts import StreamedRollouts
+from thor_ray.stages.rollouts_checkpoint import Rejected
 from thor_ray.stages.workers import Workers
 from thor_ray.stream import (
     ConcurrencyRule,
@@ -32,12 +35,13 @@ from thor_ray.stream import (
     stream_state,
 )
 from thor_ray.stream.checkpoint import from_ranges
-from thor_ray.trajectory import FinishReason, Group, GroupKind, SpanKind, TrajectoryBuilder
+from thor_ray.trajectory import FinishReason, Group, GroupKind, PackedTokens, SpanKind, Tokens, TrajectoryBuilder
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 PROBLEMS = [Problem(f"p{index}", f"What is {index}?", str(index), "test") for index in range(10)]
 PER_UPDATE, UPDATES = 3, 6
+FILTERS = FilterConfig(failed_code=False)
 PATIENCE = 240.0
 """Seconds; on a busy machine a process takes long to start."""
 
@@ -86,12 +90,19 @@ class Sampler:
         return [Group(uid, GroupKind.EPISODE, problem.id, (builder.finish(finish, reward=1.0),))]
 
     async def sample_family(
-        self, problem: Problem, uid: str, temper: str = "", partial: Sequence[Group] = (), **_: Any
-    ) -> list[Group]:
+        self,
+        problem: Problem,
+        uid: str,
+        temper: str = "",
+        partial: Family = (),
+        partial_tokens: PackedTokens | None = None,
+        **_: Any,
+    ) -> tuple[Outline, PackedTokens]:
         """``faulty`` raises; ``mortal`` ends the process with its second family; ``endless`` never solves problem 3."""
         self._families += 1
         if temper == "long":
-            return await self.sample_in_parts(problem, uid, partial)
+            resumed = () if partial_tokens is None else join(partial, partial_tokens)
+            return judged(await self.sample_in_parts(problem, uid, resumed))
         if temper == "faulty":
             raise ValueError(f"{problem.id} cannot be sampled")
         if temper == "mortal" and self._families == 2:
@@ -110,7 +121,13 @@ class Sampler:
             builder.append_sampled(SpanKind.THOUGHT, [4], [-0.3], self._version)
             reward = float(sibling == 0 and problem.id != "p7")
             trajectories.append(builder.finish(FinishReason.ANSWERED, reward=reward))
-        return [Group(uid, GroupKind.EPISODE, problem.id, tuple(trajectories))]
+        return judged([Group(uid, GroupKind.EPISODE, problem.id, tuple(trajectories))])
+
+
+def judged(family: Sequence[Group]) -> tuple[Outline, PackedTokens]:
+    """As a rollout actor returns it."""
+    outline, tokens = part(family)
+    return Outline(outline, rejected_trajectories(family, FILTERS)), tokens
 
 
 def start_sampler(seed: int) -> Any:
@@ -128,8 +145,8 @@ def samplers(ray_cluster: Any) -> Iterator[list[Any]]:
         ray.kill(each)
 
 
-def select(groups: Sequence[Group]) -> Selection:
-    return select_groups(groups, FilterConfig(failed_code=False))
+def select(groups: Sequence[Group], rejected: Rejected) -> Selection:
+    return select_groups(groups, rejected, FILTERS)
 
 
 def coordinator(max_staleness: int, per_engine: int = 2, over_sample: float | None = None) -> RolloutCoordinator:
@@ -138,8 +155,8 @@ def coordinator(max_staleness: int, per_engine: int = 2, over_sample: float | No
     return RolloutCoordinator(TrajectoryStream(bounds, ProblemCursor(len(PROBLEMS), 0)), EngineScheduler(rule))
 
 
-def nothing_to_teach(family: Sequence[Group]) -> str | None:
-    return None if select(family).kept else "zero_variance"
+def nothing_to_teach(family: SampledFamily) -> str | None:
+    return None if select(family.groups, family.rejected).kept else "zero_variance"
 
 
 def drive(
@@ -195,6 +212,30 @@ def test_every_update_gets_its_families_and_none_is_lost_or_repeated(samplers):
     filtered = [family for families in taken for family in families if family.filtered]
     assert {PROBLEMS[family.problem].id for family in filtered} == {"p7"}
     assert Counter(reason for _, _, reason, _ in state["dropped"])["zero_variance"] == len(filtered)
+
+
+def refuse(tokens: StoredTokens) -> Tokens:
+    raise AssertionError(f"the driver reads {tokens}")
+
+
+def test_the_driver_selects_and_plans_without_reading_a_token(samplers, monkeypatch):
+    """They go from the actors that sampled them to those that need them; the driver has outlines and references."""
+    serve(samplers, 0)
+    request = {"rounds": UPDATES, "groups_per_round": PER_UPDATE, "step_level": False}
+    recipe = validate_recipe({"rl": {**request, "stream": {"max_staleness": 2, "refill": True}}}, "test")
+    workers = Workers(RolloutFleet(samplers), cast("Any", Codec()), cast("Any", Learner()))
+    sequences = list[SampledSequence]()
+    with monkeypatch.context() as patched, StreamedRollouts(workers, PROBLEMS, recipe, select, None) as rollouts:
+        patched.setattr(StoredTokens, "load", refuse)
+        for index in range(UPDATES):
+            selection = select((sampled := rollouts.take(index)).groups, sampled.rejected)
+            sequences += from_groups(selection.kept)
+            assert token_counts(sequences)[GroupKind.EPISODE].tokens == 3 * len(sequences)
+            rollouts.settle(selection, {})
+            serve(samplers, index + 1)
+            rollouts.published(index + 1)
+    assert [each.load().ids.tolist() for each in sequences] == [[1, 2, 3, 4]] * len(sequences)
+    assert len(sequences) == 2 * PER_UPDATE * UPDATES
 
 
 def test_what_runs_until_it_is_too_old_is_interrupted_and_dropped(samplers):
@@ -266,6 +307,13 @@ class Learner:
     version = 0
 
 
+class Codec:
+    """Rules that read text are off, but rollouts know how they would."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        raise AssertionError(f"nothing asks for the text of {ids}")
+
+
 def test_a_resumed_stream_goes_on_with_what_was_sampled_and_repeats_nothing(samplers, tmp_path):
     recipe = validate_recipe(
         {
@@ -279,14 +327,14 @@ def test_a_resumed_stream_goes_on_with_what_was_sampled_and_repeats_nothing(samp
         "test",
     )
     serve(samplers, 0)
-    workers = Workers(RolloutFleet(samplers), cast("Any", None), cast("Any", Learner()))
+    workers = Workers(RolloutFleet(samplers), cast("Any", Codec()), cast("Any", Learner()))
     learnt: list[str] = []
 
     def rounds(first: int, last: int, saved: Path | None, place: Path) -> None:
         with StreamedRollouts(workers, PROBLEMS, recipe, select, saved) as rollouts:
             for index in range(first, last):
                 sampled = rollouts.take(index)
-                selection = select(sampled.groups)
+                selection = select(sampled.groups, sampled.rejected)
                 learnt.extend(each.group.uid for each in selection.kept)
                 rollouts.settle(selection, {})
                 serve(samplers, index + 1)

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 import ray
 
+from actors.family_tokens import Outline, part
 from actors.fleet import RolloutFleet
 from actors.supervision import EngineSupervisor, Repair, RolloutActorDiedError
 from thor_ray.config import FilterConfig, LivenessConfig, RestartConfig, validate_recipe
@@ -17,9 +18,10 @@ from thor_ray.errors import WorkerError
 from thor_ray.problems import Problem
 from thor_ray.selection import Selection, select_groups
 from thor_ray.stages.rollouts import StreamedRollouts
+from thor_ray.stages.rollouts_checkpoint import Rejected
 from thor_ray.stages.workers import Workers
 from thor_ray.stream import EnginePressure
-from thor_ray.trajectory import FinishReason, Group, GroupKind, SpanKind, TrajectoryBuilder
+from thor_ray.trajectory import FinishReason, Group, GroupKind, PackedTokens, SpanKind, TrajectoryBuilder
 
 # Ray's workers cannot import test modules.
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -85,8 +87,9 @@ class Sampler:
             trajectories.append(builder.finish(FinishReason.ANSWERED, reward=float(sibling)))
         return Group(uid, GroupKind.EPISODE, problem.id, tuple(trajectories))
 
-    async def sample_family(self, uid: str, problem: Problem, **_: Any) -> list[Group]:
-        return [await self.rollout_group(uid, problem)]
+    async def sample_family(self, uid: str, problem: Problem, **_: Any) -> tuple[Outline, PackedTokens]:
+        family, tokens = part([await self.rollout_group(uid, problem)])
+        return Outline(family), tokens
 
     async def pressure(self) -> EnginePressure:
         return EnginePressure(kv_usage=0.7)
@@ -268,8 +271,8 @@ def test_an_engine_that_does_not_wake_is_replaced(fleet, publishes):
 ROUNDS, PER_ROUND = 4, 3
 
 
-def select(groups: Sequence[Group]) -> Selection:
-    return select_groups(groups, FilterConfig(failed_code=False))
+def select(groups: Sequence[Group], rejected: Rejected) -> Selection:
+    return select_groups(groups, rejected, FilterConfig(failed_code=False))
 
 
 def streamed(fleet: RolloutFleet, learner: Learner, liveness: LivenessConfig) -> list[str]:
@@ -283,7 +286,7 @@ def streamed(fleet: RolloutFleet, learner: Learner, liveness: LivenessConfig) ->
     with StreamedRollouts(workers, PROBLEMS, validate_recipe(tree, "test"), select, None) as rollouts:
         for index in range(ROUNDS):
             sampled = rollouts.take(index)
-            selection = select(sampled.groups)
+            selection = select(sampled.groups, sampled.rejected)
             trained += [each.group.uid for each in selection.kept]
             assert all(learner.version - version <= 2 for version in versions(sampled.groups))
             rollouts.settle(selection, {})

@@ -12,9 +12,10 @@ import ray
 import torch
 from transformers import Qwen3ForCausalLM
 
+from actors.family_tokens import leave
 from actors.generation import TurnError, WeightsUndefinedError
 from actors.sampler import RolloutSettings
-from thor_ray.config import Recipe, SamplingConfig
+from thor_ray.config import FilterConfig, Recipe, SamplingConfig
 from thor_ray.problems.problem import Problem
 from thor_ray.weights import Delivery, ParameterFacts, WeightReceipt, WeightSender, plan_buckets, transfer
 
@@ -148,7 +149,9 @@ def test_a_family_goes_on_with_new_weights_and_every_token_names_those_that_samp
     settings = RolloutSettings(SamplingConfig(max_new_tokens=400), "bare", recipe.policy.max_context)
     problem = Problem("p", "What?", "1", "t")
     running = [
-        rollout_actor.sample_family.remote(problem, 16, None, settings, seed=seed, uid=f"family{seed}")
+        rollout_actor.sample_family.options(num_returns=2).remote(
+            problem, 16, None, settings, seed=seed, uid=f"family{seed}", filters=FilterConfig()
+        )
         for seed in range(2)
     ]
     started = ray.get(rollout_actor.stats.remote())["requests"]
@@ -156,7 +159,8 @@ def test_a_family_goes_on_with_new_weights_and_every_token_names_those_that_samp
     while ray.get(rollout_actor.stats.remote())["requests"] == started and time.monotonic() < deadline:
         time.sleep(0.005)
     publish(tiny_policies.other, 23)
-    trajectories = [each for [group] in ray.get(running, timeout=120) for each in group.trajectories]
+    families = [leave(ray.get(outline, timeout=120).groups, tokens) for outline, tokens in running]
+    trajectories = [each for [group] in families for each in group.trajectories]
     models = {before: load(tiny_policies.taught), 23: load(tiny_policies.other)}
     seen = set()
     for trajectory in trajectories:
@@ -233,7 +237,9 @@ def test_an_engine_does_not_fall_asleep_over_its_work(rollout_actor: Any, recipe
     if work == "group":
         running = rollout_actor.rollout_group.remote(problem, 32, settings, seed=0, uid="busy")
     else:
-        running = rollout_actor.sample_family.remote(problem, 32, None, settings, seed=0, uid="busy")
+        running = rollout_actor.sample_family.remote(
+            problem, 32, None, settings, seed=0, uid="busy", filters=FilterConfig()
+        )
     deadline = time.monotonic() + 60
     while ray.get(rollout_actor.stats.remote())["requests"] == before and time.monotonic() < deadline:
         time.sleep(0.005)

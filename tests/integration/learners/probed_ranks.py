@@ -17,7 +17,7 @@ import torch
 from ray.util.placement_group import remove_placement_group
 from torch import Tensor
 
-from learners.packing import MicroBatch, plan
+from learners.packing import PlannedBatch, plan
 from learners.policy_spec import PolicySpec
 from learners.ranks import place, start, wait_all
 from learners.sequences import TrainingSequence, token_counts
@@ -35,7 +35,7 @@ OPTIMIZER = OptimizerConfig(learning_rate=1e-3, warmup_updates=2, weight_decay=0
 TIMEOUT = 120.0
 
 Gradients = dict[str, npt.NDArray[np.float32]]
-Shares = tuple[tuple[MicroBatch, ...], ...]
+Shares = tuple[tuple[PlannedBatch, ...], ...]
 
 
 def _with_sub_groups(config: dict[str, Any], size: int) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class ProbedWorker(LearnerWorker):
     def limit_logits(self, max_logits: int) -> None:
         self._engine.module.projection.max_logits = max_logits
 
-    def gradients(self, micro_batches: tuple[MicroBatch, ...], divisors: dict[GroupKind, TokenCounts]) -> Gradients:
+    def gradients(self, micro_batches: tuple[PlannedBatch, ...], divisors: dict[GroupKind, TokenCounts]) -> Gradients:
         from deepspeed.utils import safe_get_full_grad
 
         self._accumulate(micro_batches, lambda scores, batch: self._policy_loss(scores, batch, divisors, OBJECTIVE)[0])

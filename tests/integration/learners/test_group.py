@@ -5,16 +5,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+import ray
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from actors.family_tokens import StoredTokens
 from learners.checkpoint import CheckpointError
 from learners.exporting import export_checkpoint
 from learners.group import LearnerGroup
 from learners.guards import NonFiniteUpdateError
-from learners.sequences import TrainingSequence
+from learners.kept_log_probs import KeptLogProbs
+from learners.sequences import SampledSequence, TrainingSequence
 from thor_ray.config import LearnerConfig, ObjectiveConfig, OptimizerConfig
+from thor_ray.trajectory import NO_VERSION, PackedTokens, Tokens
 
 MakeSequences = Callable[..., list[TrainingSequence]]
 
@@ -65,6 +70,48 @@ def test_reinforcement_makes_good_tokens_likelier_and_bad_ones_rarer(
     ):
         assert before is not None
         assert (after.sum() - before.sum()) * sequence.advantage > 0
+
+
+def test_tokens_in_the_object_store_are_read_by_ranks_alone(
+    learner: LearnerGroup, make_sequences: MakeSequences, monkeypatch: pytest.MonkeyPatch
+):
+    """The same updates as from tokens that are handed over, and the same figures of the mismatch."""
+    here = make_sequences(9, seed=7)
+    packed = PackedTokens.of([tokens_of(one) for one in here])
+    reference = ray.put(packed)
+    stored = [
+        SampledSequence(
+            StoredTokens(index, len(one), {0: one.loss_tokens}, reference),
+            runs_of(one.loss_mask),
+            *(one.advantage, one.level, one.group_uid, one.oldest_version),
+        )
+        for index, one in enumerate(here)
+    ]
+    found = []
+    for sequences in (here, stored):
+        learner.begin_rl(ObjectiveConfig(kl_weight=0.1), OptimizerConfig(learning_rate=0), 2)
+        with monkeypatch.context() as patched:
+            for kind in (StoredTokens, KeptLogProbs) if sequences is stored else ():
+                patched.setattr(kind, "load", refuse)
+            attached = learner.with_proximal_log_probs(sequences)
+            figures = learner.update(attached) | learner.mismatch(attached)
+        found.append({name: value for name, value in figures.items() if "second" not in name})
+    assert found[0] == found[1]
+    assert found[0]["mismatch_abs/lag_0"] > 0
+
+
+def refuse(lazy: object) -> None:
+    raise AssertionError(f"the driver reads {lazy}")
+
+
+def tokens_of(sequence: TrainingSequence) -> Tokens:
+    versions = np.where(sequence.loss_mask, 0, NO_VERSION).astype(np.int32)
+    return Tokens(tuple(sequence.ids.tolist()), sequence.behaviour_log_probs, versions)
+
+
+def runs_of(mask: npt.NDArray[np.bool_]) -> tuple[tuple[int, int], ...]:
+    borders = np.flatnonzero(np.diff(mask, prepend=False, append=False)).tolist()
+    return tuple(zip(borders[::2], borders[1::2], strict=True))
 
 
 def test_kl_and_entropy_reach_the_loss(learner: LearnerGroup, make_sequences: MakeSequences):

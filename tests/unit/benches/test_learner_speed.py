@@ -55,7 +55,7 @@ def test_every_layout_holds_every_sequence_within_the_budget():
     tokens = sorted(int(sequence.ids.sum()) for sequence in sequences)
     for layout in ("arrival", "sorted", "packed"):
         batches = micro_batches(layout, sequences, workload)
-        assert sorted(int(row.sum()) for batch in batches for row in batch.ids) == tokens
+        assert sorted(int(row.sum()) for batch in batches for row in batch.load().ids) == tokens
         assert all(batch.computed_tokens <= workload.micro_batch_tokens for batch in batches)
 
 

@@ -48,7 +48,7 @@ def written() -> Trajectory:
 
 
 def test_the_loss_sees_sampled_tokens_alone():
-    sequence = from_trajectory(sampled(), advantage=0.5, level=EPISODE, group_uid="g")
+    sequence = from_trajectory(sampled(), advantage=0.5, level=EPISODE, group_uid="g").load()
     assert sequence.ids.tolist() == [1, 1, 1, 2, 2, 3, 4, 4, 5, 5]
     assert sequence.ids[sequence.loss_mask].tolist() == [2, 2, 3, 5, 5]
     assert sequence.behaviour_log_probs[sequence.loss_mask].tolist() == pytest.approx([-0.1, -0.2, -0.3, -0.4, -0.5])
@@ -60,7 +60,8 @@ def test_a_branch_trains_only_what_it_regenerated():
     builder = TrajectoryBuilder.branch("b", parent, 0, 4)
     builder.append_sampled(SpanKind.THOUGHT, [8], [-0.6], 9)
     builder.append_sampled(SpanKind.ACTION, [9], [-0.7], 9)
-    sequence = from_trajectory(builder.finish(FinishReason.STEP_DONE), advantage=1, level=STEP, group_uid="s")
+    branch = builder.finish(FinishReason.STEP_DONE)
+    sequence = from_trajectory(branch, advantage=1, level=STEP, group_uid="s").load()
     assert sequence.ids.tolist() == [1, 1, 1, 2, 8, 9]
     assert sequence.ids[sequence.loss_mask].tolist() == [8, 9]
 

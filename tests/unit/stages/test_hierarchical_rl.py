@@ -13,14 +13,15 @@ from hypothesis import strategies as st
 
 from learners.guards import SkippedUpdate
 from learners.publish import WeightPublication
-from learners.sequences import TrainingSequence
+from learners.sequences import SampledSequence
 from tests.support.runs import FAILED, OK, TOKENIZER, continuation, trajectory
+from tests.support.selection import select
 from thor_ray.config import FilterConfig, Recipe, RLConfig
 from thor_ray.problems import Problem
 from thor_ray.records import Record, Stage, read_records
 from thor_ray.run_directory import WEIGHTS_GAP, WEIGHTS_VERIFIED, WEIGHTS_VERSION
 from thor_ray.runlog import RunLog
-from thor_ray.selection import SelectedGroup, select_groups
+from thor_ray.selection import SelectedGroup
 from thor_ray.stages.hierarchical_rl import Round, mean_metrics, minibatches, record, rounds, skip_reasons
 from thor_ray.stages.rollouts import Sampled
 from thor_ray.stages.workers import Workers
@@ -45,16 +46,16 @@ class ProximalPolicy:
     def __init__(self) -> None:
         self.asked: list[int] = []
 
-    def with_proximal_log_probs(self, sequences: Sequence[TrainingSequence]) -> list[TrainingSequence]:
+    def with_proximal_log_probs(self, sequences: Sequence[SampledSequence]) -> list[SampledSequence]:
         self.asked.append(len(sequences))
         return [sequence.with_proximal_log_probs(expected_log_probs(sequence)) for sequence in sequences]
 
 
-def expected_log_probs(sequence: TrainingSequence) -> Any:
-    return np.full(len(sequence), -float(sequence.ids[-1]), dtype=np.float32)
+def expected_log_probs(sequence: SampledSequence) -> Any:
+    return np.full(len(sequence), -float(sequence.tokens.load().ids[-1]), dtype=np.float32)
 
 
-def deal(groups: Sequence[SelectedGroup], count: int, seed: int = 0) -> tuple[list[list[TrainingSequence]], list[int]]:
+def deal(groups: Sequence[SelectedGroup], count: int, seed: int = 0) -> tuple[list[list[SampledSequence]], list[int]]:
     learners = ProximalPolicy()
     workers = Workers(cast("Any", None), cast("Any", None), cast("Any", learners))
     return list(minibatches(workers, groups, count, seed)), learners.asked
@@ -108,9 +109,10 @@ def test_each_sequence_keeps_its_ids_advantage_and_level_and_gets_its_own_proxim
     }
     dealt, _ = deal(groups, count, seed)
     for sequence in (sequence for batch in dealt for sequence in batch):
-        assert given_.pop(tuple(sequence.ids.tolist())) == (sequence.advantage, sequence.level)
-        assert sequence.proximal_log_probs is not None
-        assert (sequence.proximal_log_probs == expected_log_probs(sequence)).all()
+        assert given_.pop(sequence.tokens.load().ids) == (sequence.advantage, sequence.level)
+        proximal = sequence.load().proximal_log_probs
+        assert proximal is not None
+        assert (proximal == expected_log_probs(sequence)).all()
     assert not given_
 
 
@@ -196,7 +198,7 @@ def a_round(filters: FilterConfig, publication: WeightPublication | None = PUBLI
         else [{**MADE, "loss": 1.0, "grad_norm": 2.0}, {**MADE, "loss": 3.0, "grad_norm": 0.0}]
     )
     sampled = Sampled(episodes, steps, PROBLEMS, seconds=0.5, waited=0.5)
-    return Round(2, sampled, select_groups(sampled.groups, filters), updates, publication)
+    return Round(2, sampled, select(sampled.groups, filters), updates, publication)
 
 
 def recorded(log: RunLog) -> dict[str, Record]:
@@ -263,7 +265,7 @@ def test_an_infrastructure_error_is_excluded_and_never_a_zero(log):
     members = (trajectory("right", "a", (OK,), "36"), trajectory("wrong", "a", (OK,), "9"), lost)
     group = Group("e0", GroupKind.EPISODE, "a", members)
     sampled = Sampled([group], [], PROBLEMS, seconds=1.0, waited=1.0)
-    outcome = Round(0, sampled, select_groups([group], FilterConfig(failed_code=False)), [], None)
+    outcome = Round(0, sampled, select([group], FilterConfig(failed_code=False)), [], None)
     metrics = record(log, outcome, {})
     rows = recorded(log)
     assert rows["lost"].trajectory.reward is None

@@ -10,7 +10,8 @@ from thor_ray.config import LearnerConfig, RecipeError, validate_recipe
 from thor_ray.records import Stage
 from thor_ray.run_directory import RunDirectory
 from thor_ray.stages.resumption import StageCheckpoints
-from thor_ray.stages.rollouts import branching, family_uid, restored
+from thor_ray.stages.rollouts import branching
+from thor_ray.stages.rollouts_checkpoint import family_uid, restore_rollouts
 from thor_ray.stream import StreamConfig
 
 
@@ -54,7 +55,7 @@ def test_a_checkpoint_that_cannot_be_read_is_refused_by_name(tmp_path: Path, con
     if content is not None:
         (tmp_path / "stream.json").write_text(content)
     with pytest.raises(CheckpointError, match=str(tmp_path)):
-        restored(StreamConfig(2, 1, 3), tmp_path)
+        restore_rollouts(StreamConfig(2, 1, 3), tmp_path, lambda groups: {})
 
 
 class Learner:

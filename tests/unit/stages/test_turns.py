@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from actors.engine_sleep import Sleep
-from learners.sequences import TrainingSequence
+from learners.sequences import SampledSequence
+from tests.support.selection import select
 from thor_ray.config import FilterConfig, validate_recipe
-from thor_ray.selection import Selection, select_groups
+from thor_ray.selection import Selection
 from thor_ray.stages.hierarchical_rl import learn
 from thor_ray.stages.rollouts import Sampled
 from thor_ray.stages.workers import Workers
@@ -101,9 +102,12 @@ class Learners:
             self._gpu.note("offload", -OPTIMIZER)
             self._resident = False
 
-    def with_proximal_log_probs(self, sequences: Sequence[TrainingSequence]) -> list[TrainingSequence]:
+    def with_proximal_log_probs(self, sequences: Sequence[SampledSequence]) -> list[SampledSequence]:
         self._gpu.note("proximal")
         return [each.with_proximal_log_probs(np.zeros(len(each), np.float32)) for each in sequences]
+
+    def mismatch(self, sequences: Sequence[SampledSequence]) -> dict[str, float]:
+        return {}
 
     def update(self, sequences: object = ()) -> dict[str, float]:
         assert self._resident, "the optimizer is not there"
@@ -147,7 +151,7 @@ def selection(groups: int) -> Selection:
         )
         for number in range(groups)
     ]
-    return select_groups(found, FilterConfig(failed_code=False, min_survivors=0.0), lambda ids: "")
+    return select(found, FilterConfig(failed_code=False, min_survivors=0.0), lambda ids: "")
 
 
 def trajectory(name: str, reward: float) -> Any:
