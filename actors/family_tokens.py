@@ -76,6 +76,11 @@ def leave(family: Family, packed: Any) -> Family:
     return _with_tokens(family, (replace(each, packed=packed) for each in _places(family)))
 
 
+def store(groups: Iterable[Group]) -> list[Group]:
+    """Brings the tokens of groups that are here into this node's store, one object a group."""
+    return [left for group in groups for left in _stored([group])]
+
+
 def join(family: Family, packed: PackedTokens) -> Family:
     """A family with its tokens in this process's memory."""
     return _with_tokens(family, (packed[each.index] for each in _places(family)))
@@ -87,6 +92,11 @@ def apart(family: Family) -> tuple[Family, Any]:
     if all(isinstance(each, StoredTokens) for each in places):
         return leave(family, None), _places(family)[0].packed
     return part(family)
+
+
+def _stored(family: Family) -> Family:
+    outline, tokens = part(family)
+    return leave(outline, ray.put(tokens))
 
 
 def _places(family: Family) -> list[StoredTokens]:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from actors.branching import Branching
+from actors.family_tokens import store
 from actors.generation import derive_seed
 from actors.sampler import RolloutSettings
 from actors.stream import LostEngine, RolloutDriver, SampledFamily
@@ -153,7 +154,7 @@ class SynchronousRollouts(Rollouts):
         seconds = time.monotonic() - started
         self._busy_seconds += seconds
         rejected = rejected_trajectories([*episodes, *steps], self._recipe.rl.filters, self._workers.codec.decode)
-        return Sampled(episodes, steps, batch, seconds, waited=seconds, rejected=rejected)
+        return Sampled(store(episodes), store(steps), batch, seconds, waited=seconds, rejected=rejected)
 
     def settle(self, selection: Selection, unlearnt: Mapping[str, str]) -> None:
         """The next round does not depend on it."""
