@@ -273,10 +273,13 @@ class RolloutDriver:
             # An engine that is silent for too long has to prove that it lives, or is killed, which ends this.
             outline: Outline = await reference
             # Brings a copy to this node, into memory that processes share, so that no other node's death loses it.
-            await tokens
+            async with asyncio.timeout(self._liveness.token_seconds):
+                await tokens
         except TaskCancelledError:
             # By us: the stream has forgotten the group already.
             pass
+        except TimeoutError:
+            self._give_up(engine, f"tokens that it had sampled did not come in {self._liveness.token_seconds:g} s")
         except LOSSES as error:
             self._give_up(engine, cause_of(error))
         else:

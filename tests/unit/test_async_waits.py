@@ -73,11 +73,12 @@ def blocking_calls(tree: ast.AST, file: str) -> Iterator[Fault]:
 def endless_waits(tree: ast.AST, file: str) -> Iterator[Fault]:
     for function in functions(tree):
         promised = {
-            target.id
+            name.id
             for node, _ in own_nodes(function)
             if isinstance(node, ast.Assign) and name_of(node.value) == "remote"
             for target in node.targets
-            if isinstance(target, ast.Name)
+            for name in ast.walk(target)
+            if isinstance(name, ast.Name)
         }
         for node, limited in own_nodes(function):
             if isinstance(node, ast.Await) and not limited:
@@ -117,6 +118,7 @@ def test_a_blocking_call_is_found(line):
     [
         ("await actor.ready.remote()", 1),
         ("call = actor.ready.remote()\n    await call", 1),
+        ("first, second = actor.ready.remote()\n    await first\n    await second", 2),
         ("async with asyncio.timeout(1):\n        await actor.ready.remote()", 0),
         ("await asyncio.wait_for(actor.ready.remote(), 1)", 0),
         ("async with lock:\n        await news.wait()", 1),
