@@ -87,11 +87,9 @@ def join(family: Family, packed: PackedTokens) -> Family:
 
 
 def apart(family: Family) -> tuple[Family, Any]:
-    """A family as two arguments of a remote call, the tokens by reference if they are in the store."""
-    places = [trajectory.tokens for group in family for trajectory in group.trajectories]
-    if all(isinstance(each, StoredTokens) for each in places):
-        return leave(family, None), _places(family)[0].packed
-    return part(family)
+    """A family as two arguments of a remote call, the tokens by reference if they are in the store: all, or none."""
+    places = _places(family)
+    return (family, places[0].packed) if places else part(family)
 
 
 def _stored(family: Family) -> Family:

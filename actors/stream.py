@@ -12,7 +12,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -22,7 +22,7 @@ from ray.exceptions import TaskCancelledError
 
 from actors.busy_time import BusyTime
 from actors.family_tokens import Family, Outline, apart, leave
-from actors.generation import WeightsUndefinedError
+from actors.generation import EngineError, WeightsUndefinedError
 from actors.going_on import is_suspended
 from actors.supervision import LOSSES, ActorHandle, RolloutActorDiedError, cause_of, no_token
 from thor_ray.config import LivenessConfig
@@ -272,14 +272,10 @@ class RolloutDriver:
         try:
             # An engine that is silent for too long has to prove that it lives, or is killed, which ends this.
             outline: Outline = await reference
-            # Brings a copy to this node, into memory that processes share, so that no other node's death loses it.
-            async with asyncio.timeout(self._liveness.token_seconds):
-                await tokens
+            await arrival(tokens, self._liveness.token_seconds)
         except TaskCancelledError:
             # By us: the stream has forgotten the group already.
             pass
-        except TimeoutError:
-            self._give_up(engine, f"tokens that it had sampled did not come in {self._liveness.token_seconds:g} s")
         except LOSSES as error:
             self._give_up(engine, cause_of(error))
         else:
@@ -380,3 +376,16 @@ class RolloutDriver:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+
+
+async def arrival(tokens: Awaitable[Any], seconds: float) -> None:
+    """Waits until this node has a copy, in memory that processes share, so that no other node's death loses it.
+
+    Raises:
+        EngineError: it does not come in time.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            await tokens
+    except TimeoutError as error:
+        raise EngineError(f"tokens that were sampled did not come in {seconds:g} s") from error

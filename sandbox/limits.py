@@ -61,7 +61,7 @@ class Limits:
                 continue
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"Limits.{field.name} is {value!r}; it must be a positive number")
-        if self.cpu_seconds != (None if self.cpu_seconds is None else int(self.cpu_seconds)):
+        if self.cpu_seconds is not None and self.cpu_seconds != int(self.cpu_seconds):
             raise ValueError(f"Limits.cpu_seconds is {self.cpu_seconds!r}; it must be a whole number of seconds")
         check_timeout(self.wall_seconds, "Limits.wall_seconds")
 

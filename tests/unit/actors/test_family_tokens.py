@@ -1,9 +1,14 @@
 """Families that are taken apart into an outline and tokens are the same once they are put together."""
 
+import asyncio
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.family_tokens import StoredTokens, apart, join, leave, part
+from actors.generation import EngineError
+from actors.stream import arrival
 from thor_ray.trajectory import (
     FinishReason,
     Group,
@@ -79,3 +84,11 @@ def test_packed_tokens_keep_the_borders(rows):
     assert [each.ids for each in found] == [each.ids for each in single]
     assert packed.ids.dtype == packed.versions.dtype == "int32"
     assert packed.log_probs.dtype == "float32"
+
+
+def test_tokens_that_do_not_come_are_the_engines_loss():
+    async def wait() -> None:
+        await arrival(asyncio.get_running_loop().create_future(), 0.01)
+
+    with pytest.raises(EngineError, match=r"did not come in 0\.01 s"):
+        asyncio.run(wait())

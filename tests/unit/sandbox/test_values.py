@@ -46,6 +46,12 @@ def test_limits_are_positive_numbers(field, value):
         Limits(**{field: value})
 
 
+@pytest.mark.parametrize("seconds", [0, -1, 1.5])
+def test_computing_time_is_a_positive_number_of_whole_seconds(seconds):
+    with pytest.raises(ValueError, match=r"Limits\.cpu_seconds"):
+        Limits(cpu_seconds=seconds)
+
+
 def test_no_deadline_beyond_a_minute():
     assert Limits(wall_seconds=60).wall_seconds == 60
     with pytest.raises(ValueError, match="at most 60"):
