@@ -84,6 +84,18 @@ def test_groups_become_sequences_with_their_advantages():
     assert [(one.advantage, one.level, one.group_uid) for one in sequences] == [(0.7, STEP, "g1"), (-0.7, STEP, "g1")]
 
 
+def test_a_sequence_that_is_loaded_says_what_it_said_before():
+    source = from_trajectory(sampled(), advantage=0.7, level=STEP, group_uid="g1")
+    proximal, reference = (np.full(len(source), value, np.float32) for value in (-1, -2))
+    attached = source.with_proximal_log_probs(proximal).with_reference_log_probs(reference)
+    sequence = attached.load()
+    for name in ("advantage", "level", "group_uid", "oldest_version", "loss_tokens"):
+        assert getattr(sequence, name) == getattr(attached, name), name
+    assert len(sequence) == len(attached)
+    assert sequence.proximal_log_probs is proximal
+    assert sequence.reference_log_probs is reference
+
+
 def test_token_counts_are_per_level_and_tell_positives():
     group = Group("g", EPISODE, "p", (sampled(), sampled()))
     steps = Group("s", STEP, "p", (sampled(),))
