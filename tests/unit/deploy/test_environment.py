@@ -1,3 +1,4 @@
+import importlib.util
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -130,3 +131,12 @@ def test_an_unknown_extra_is_refused_with_what_is_allowed(
         environment.main()
     assert refusal.value.code == 2
     assert "THOR_EXTRA is 'tpu'; it may be cpu or gpu" in capsys.readouterr().err
+
+
+def test_packages_are_compiled_before_a_process_needs_them() -> None:
+    if not Environment(Path(sys.prefix), "cpu").stamp.exists():
+        pytest.skip("`make setup` has not built this environment")
+    # Imported by the sandbox's workers, which write no bytecode.
+    solvers = importlib.util.find_spec("sympy.solvers.diophantine.diophantine")
+    assert solvers is not None and solvers.cached is not None
+    assert Path(solvers.cached).exists()
