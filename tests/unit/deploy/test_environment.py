@@ -138,5 +138,6 @@ def test_packages_are_compiled_before_a_process_needs_them() -> None:
         pytest.skip("`make setup` has not built this environment")
     # Imported by the sandbox's workers, which write no bytecode.
     solvers = importlib.util.find_spec("sympy.solvers.diophantine.diophantine")
-    assert solvers is not None and solvers.cached is not None
+    assert solvers is not None
+    assert solvers.cached is not None
     assert Path(solvers.cached).exists()
