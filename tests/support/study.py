@@ -6,7 +6,7 @@ from tests.support.runs import FAILED, GOLD, OK, TOKENIZER, evaluation, trajecto
 from thor_ray.config import Recipe
 from thor_ray.records import Stage
 from thor_ray.runlog import RunLog
-from thor_ray.study.design import COLD_START, HIERARCHICAL_RL, REPAIRS, UNREFINED
+from thor_ray.study.design import COLD_START, COLD_START_REPAIRS, HIERARCHICAL_RL, RL_REPAIRS, UNREFINED
 from thor_ray.study.results import run_place
 
 PROBLEMS = 8
@@ -15,7 +15,7 @@ SAMPLES = 2
 
 def write_study_runs(place: Path, seed: int) -> None:
     """Writes the runs of one seed."""
-    for run in (COLD_START, HIERARCHICAL_RL, UNREFINED, *(run for run, _ in REPAIRS)):
+    for run in (COLD_START, HIERARCHICAL_RL, UNREFINED, *(run for run, _ in (*COLD_START_REPAIRS, *RL_REPAIRS))):
         path = run_place(place, seed, run.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         TOKENIZER.save(str(path.parent / "tokenizer.json"))

@@ -5,8 +5,10 @@ left. A stage that learns goes on from the newest checkpoint of its learner; wha
 is superseded.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from actors.placement import RayCluster
@@ -28,28 +30,50 @@ from thor_ray.stages.workers import Workers, note_isolation, started_workers
 
 
 def run_plan(plan: Plan, log: RunLog, progress: Progress) -> None:
-    """Runs those stages of a plan that are not finished, in order.
+    """Runs those stages of a plan that are not finished, in order, with actors of its own.
 
     Args:
         plan: What the run consists of.
         log: A run that is new or resumed.
         progress: Where the stages show how far they are.
     """
-    recipe, left = plan.recipe, [stage for stage in plan.stages if not log.finished(stage)]
     log.keep_tokenizer(plan.model)
-    if left:
-        learners = any(stage in LEARNING for stage in left)
-        with RayCluster(cpus=recipe.engine.actors + recipe.learner.ranks, actor_log=log.logs / "actors.log") as cluster:
-            if cluster.dashboard_url:
-                progress.say(f"Ray dashboard: {cluster.dashboard_url}")
-            attach_ray_metrics(log, recipe)
-            model, version = latest_model(log) or (plan.model, 0)
-            with (
-                started_workers(recipe, model, learners=learners, version=version) as workers,
-                fleet_watched(workers, log, learners=learners),
-            ):
-                note_isolation(workers, log, progress)
-                Pipeline(recipe, plan.problems, workers, log, progress).run(left)
+    if stages_left(plan, log):
+        with run_cluster(plan, log.logs / "actors.log", progress), plan_workers(plan, log) as workers:
+            run_stages(plan, log, workers, progress)
+
+
+def stages_left(plan: Plan, log: RunLog) -> tuple[Stage, ...]:
+    """What is not finished of a plan."""
+    return tuple(stage for stage in plan.stages if not log.finished(stage))
+
+
+@contextmanager
+def run_cluster(plan: Plan, actor_log: Path, progress: Progress) -> Iterator[None]:
+    """The Ray cluster that a plan is run in; see `RayCluster`."""
+    cpus = plan.recipe.engine.actors + plan.recipe.learner.ranks
+    with RayCluster(cpus=cpus, actor_log=actor_log) as cluster:
+        if cluster.dashboard_url:
+            progress.say(f"Ray dashboard: {cluster.dashboard_url}")
+        yield
+
+
+@contextmanager
+def plan_workers(plan: Plan, log: RunLog) -> Iterator[Workers]:
+    """The actors that what is left of a plan needs, on the newest weights that the run has; this process is in a cluster."""
+    model, version = latest_model(log) or (plan.model, 0)
+    learners = any(stage in LEARNING for stage in stages_left(plan, log))
+    with started_workers(plan.recipe, model, learners=learners, version=version) as workers:
+        yield workers
+
+
+def run_stages(plan: Plan, log: RunLog, workers: Workers, progress: Progress) -> None:
+    """Runs what is left of a plan on actors that are there."""
+    left = stages_left(plan, log)
+    attach_ray_metrics(log, plan.recipe)
+    with fleet_watched(workers, log, learners=any(stage in LEARNING for stage in left)):
+        note_isolation(workers, log, progress)
+        Pipeline(plan.recipe, plan.problems, workers, log, progress).run(left)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -17,9 +17,11 @@ from thor_ray.progress import Progress
 from thor_ray.records import Stage
 from thor_ray.run_directory import RunDirectory
 from thor_ray.runlog import RunLog
-from thor_ray.stages.pipeline import run_plan
+from thor_ray.stages.pipeline import plan_workers, run_cluster, run_stages, stages_left
 from thor_ray.stages.plain_solutions import solutions_of, write_plain
 from thor_ray.stages.plan import LEARNING, Plan, make_plan
+from thor_ray.stages.resumption import latest_model
+from thor_ray.stages.workers import Workers
 from thor_ray.study.design import StudyRun
 from thor_ray.study.results import run_place
 
@@ -57,17 +59,56 @@ class SeedPlan:
 def run_seed(seed: SeedPlan, progress: Progress) -> None:
     """Runs what is not finished of a seed; what is, is left as it is.
 
+    All runs share a Ray cluster. A run that only judges what the one before it has learnt takes over its actors, whose start
+    would take longer than what they then do; it gives the same figures with actors of its own.
+
     Raises:
         PreflightError: and its kin; a run cannot be started.
         WorkerError: a process of a run was lost; running the seed again goes on from there.
     """
-    for run in seed.recipes:
-        path, plan = seed.path(run.name), plan_of(seed, run)
-        log = RunLog.resume(path, plan.recipe) if path.exists() else RunLog.create(path, plan.recipe, COMMAND)
-        with log:
-            if not all(log.finished(stage) for stage in plan.stages):
+    with ExitStack() as cluster, ExitStack() as holding:
+        serving: Serving | None = None
+        for run in seed.recipes:
+            path, plan = seed.path(run.name), plan_of(seed, run)
+            log = RunLog.resume(path, plan.recipe) if path.exists() else RunLog.create(path, plan.recipe, COMMAND)
+            with log:
+                log.keep_tokenizer(plan.model)
+                if not stages_left(plan, log):
+                    continue
                 progress.say(f"seed {seed.seed}, {run.name}")
-                run_plan(plan, log, progress)
+                if serving is None:
+                    cluster.enter_context(run_cluster(plan, seed.path("actors.log"), progress))
+                if serving is None or not serving.suits(plan, log):
+                    holding.close()
+                    serving = Serving(holding.enter_context(plan_workers(plan, log)), plan.recipe, plan.model)
+                run_stages(plan, log, serving.workers, progress)
+                serving = replace(serving, model=(latest_model(log) or (plan.model, 0))[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Actors of a run that is over.
+
+    Attributes:
+        workers: They.
+        recipe: Of that run.
+        model: Directory of the weights that the engines serve.
+    """
+
+    workers: Workers
+    recipe: Recipe
+    model: Path
+
+    def suits(self, plan: Plan, log: RunLog) -> bool:
+        """Whether another run can have these actors: it judges the same weights, and differs in nothing that actors are started with."""
+        learns = any(stage in LEARNING for stage in stages_left(plan, log))
+        return not learns and plan.model == self.model and _started_with(plan.recipe) == _started_with(self.recipe)
+
+
+def _started_with(recipe: Recipe) -> tuple[object, ...]:
+    """What actors keep from their start to their end; weights and settings of sampling come later."""
+    policy = recipe.policy.model_copy(update={"model": ""})
+    return recipe.seed, policy, recipe.placement, recipe.sandbox, recipe.engine
 
 
 def plan_of(seed: SeedPlan, run: StudyRun) -> Plan:

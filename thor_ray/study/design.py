@@ -72,6 +72,8 @@ class StudyRow:
 _RL: Final = (Stage.RL, Stage.EVALUATE_RL, Stage.EVALUATE_RL_SELF_CORRECTION)
 _EPISODES_ALONE: Final = ("rl.step_level=false", "rl.objective.denominator=per_level")
 _WITHOUT_TOOLS: Final = ("rl.sampling.max_rounds=0", "evaluation.sampling.max_rounds=0")
+REPAIR_SAMPLES: Final = 4
+"""Of each problem for rows that only compare ways of repair: nothing is selected among them."""
 
 COLD_START: Final = StudyRun(
     "cold-start",
@@ -95,15 +97,23 @@ def _repaired(label: str, run: StudyRun, stage: Stage) -> Iterator[tuple[StudyRu
     for strategy in (RepairStrategy.ACTION_ONLY, RepairStrategy.FULL_REPLAN):
         name = f"{run.name}-{strategy}"
         row = StudyRow(f"{label} {strategy}", str(strategy), name, stage, label, comparison=Comparison.REPAIR)
-        yield StudyRun(name, (stage,), run.name, (f"evaluation.correction.strategy={strategy}",)), row
+        overrides = (f"evaluation.correction.strategy={strategy}", f"evaluation.samples_per_problem={REPAIR_SAMPLES}")
+        yield StudyRun(name, (stage,), run.name, overrides), row
 
 
-REPAIRS: Final = (
-    *_repaired("T3", COLD_START, Stage.EVALUATE_COLD_START_SELF_CORRECTION),
-    *_repaired("T5", HIERARCHICAL_RL, Stage.EVALUATE_RL_SELF_CORRECTION),
+COLD_START_REPAIRS: Final = tuple(_repaired("T3", COLD_START, Stage.EVALUATE_COLD_START_SELF_CORRECTION))
+RL_REPAIRS: Final = tuple(_repaired("T5", HIERARCHICAL_RL, Stage.EVALUATE_RL_SELF_CORRECTION))
+
+RUNS: Final = (
+    COLD_START,
+    *(run for run, _ in COLD_START_REPAIRS),
+    EPISODE_RL,
+    HIERARCHICAL_RL,
+    *(run for run, _ in RL_REPAIRS),
+    TEXT_RL,
+    UNREFINED,
 )
-
-RUNS: Final = (COLD_START, TEXT_RL, EPISODE_RL, HIERARCHICAL_RL, UNREFINED, *(run for run, _ in REPAIRS))
+"""A run that only judges what another has learnt comes right after it, and takes over its actors."""
 
 ROWS: Final = (
     StudyRow("T1", "base", COLD_START.name, Stage.EVALUATE_BASE, in_paper="T1"),
@@ -128,7 +138,7 @@ ROWS: Final = (
         "T1",
         comparison=Comparison.DEMONSTRATIONS,
     ),
-    *(row for _, row in REPAIRS),
+    *(row for _, row in (*COLD_START_REPAIRS, *RL_REPAIRS)),
 )
 
 KNOBS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
