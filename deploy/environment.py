@@ -24,6 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 UV = "uv==0.13.8"
 PACKAGES = ("thor_ray", "actors", "learners", "sandbox")
+"""Our own, which an editable installation leaves as they are."""
 GIBIBYTE = 1 << 30
 NEEDED_BYTES = {"cpu": 6 * GIBIBYTE, "gpu": 20 * GIBIBYTE}
 """Free disk that a first installation takes, downloads included, with some room; for ``gpu`` an estimate."""

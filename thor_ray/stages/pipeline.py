@@ -48,6 +48,11 @@ def stages_left(plan: Plan, log: RunLog) -> tuple[Stage, ...]:
     return tuple(stage for stage in plan.stages if not log.finished(stage))
 
 
+def newest_model(plan: Plan, log: RunLog) -> tuple[Path, int]:
+    """What the run has learnt last, or begins with, and the version of its weights."""
+    return latest_model(log) or (plan.model, 0)
+
+
 @contextmanager
 def run_cluster(plan: Plan, actor_log: Path, progress: Progress) -> Iterator[None]:
     """The Ray cluster that a plan is run in; see `RayCluster`."""
@@ -61,7 +66,7 @@ def run_cluster(plan: Plan, actor_log: Path, progress: Progress) -> Iterator[Non
 @contextmanager
 def plan_workers(plan: Plan, log: RunLog) -> Iterator[Workers]:
     """The actors that what is left of a plan needs, on the newest weights that the run has; this process is in a cluster."""
-    model, version = latest_model(log) or (plan.model, 0)
+    model, version = newest_model(plan, log)
     learners = any(stage in LEARNING for stage in stages_left(plan, log))
     with started_workers(plan.recipe, model, learners=learners, version=version) as workers:
         yield workers

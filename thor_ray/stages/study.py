@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -17,10 +17,9 @@ from thor_ray.progress import Progress
 from thor_ray.records import Stage
 from thor_ray.run_directory import RunDirectory
 from thor_ray.runlog import RunLog
-from thor_ray.stages.pipeline import plan_workers, run_cluster, run_stages, stages_left
+from thor_ray.stages.pipeline import newest_model, plan_workers, run_cluster, run_stages, stages_left
 from thor_ray.stages.plain_solutions import solutions_of, write_plain
 from thor_ray.stages.plan import LEARNING, Plan, make_plan
-from thor_ray.stages.resumption import latest_model
 from thor_ray.stages.workers import Workers
 from thor_ray.study.design import StudyRun
 from thor_ray.study.results import run_place
@@ -78,11 +77,13 @@ def run_seed(seed: SeedPlan, progress: Progress) -> None:
                 progress.say(f"seed {seed.seed}, {run.name}")
                 if serving is None:
                     cluster.enter_context(run_cluster(plan, seed.path("actors.log"), progress))
-                if serving is None or not serving.suits(plan, log):
+                if serving is not None and serving.suits(plan, log):
+                    workers = serving.workers
+                else:
                     holding.close()
-                    serving = Serving(holding.enter_context(plan_workers(plan, log)), plan.recipe, plan.model)
-                run_stages(plan, log, serving.workers, progress)
-                serving = replace(serving, model=(latest_model(log) or (plan.model, 0))[0])
+                    workers = holding.enter_context(plan_workers(plan, log))
+                run_stages(plan, log, workers, progress)
+                serving = Serving(workers, plan.recipe, newest_model(plan, log)[0])
 
 
 @dataclass(frozen=True, slots=True)
