@@ -18,6 +18,7 @@ from actors.supervision import (
     Repair,
     RolloutActorDiedError,
     cause_of,
+    died_with_its_node,
 )
 from thor_ray.config import LivenessConfig
 from thor_ray.errors import WorkerError
@@ -45,7 +46,7 @@ class Call:
         method: Of the actor.
         arguments: By name.
         home: Place of the actor that is to do it, as long as there is one; ``None`` leaves it to whichever has room first.
-        attempts: How many engines it was lost with.
+        attempts: How many engines it was lost with that may have died of it: those that went with their nodes did not.
     """
 
     key: Any
@@ -240,7 +241,7 @@ class RolloutFleet:
         if not self.supervisor.repairs:
             raise RolloutActorDiedError(reason) from error
         self.supervisor.lost(done.engine.name, reason)
-        attempts = done.call.attempts + 1
+        attempts = done.call.attempts + (not died_with_its_node(error))
         if attempts >= MOST_ATTEMPTS:
             what = done.call.arguments.get("uid", done.call.key)
             raise RolloutActorDiedError(f"{what} was lost with {attempts} engines; lastly, {reason}") from error

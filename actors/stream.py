@@ -24,7 +24,7 @@ from actors.busy_time import BusyTime
 from actors.family_tokens import Family, Outline, apart, leave
 from actors.generation import EngineError, WeightsUndefinedError
 from actors.going_on import is_suspended
-from actors.supervision import LOSSES, ActorHandle, RolloutActorDiedError, cause_of, no_token
+from actors.supervision import LOSSES, ActorHandle, RolloutActorDiedError, cause_of, died_with_its_node, no_token
 from thor_ray.config import LivenessConfig
 from thor_ray.selection import TrajectoryReject
 from thor_ray.stream import Part, RolloutCoordinator, StartOrder, Ticket, version_counts
@@ -277,7 +277,7 @@ class RolloutDriver:
             # By us: the stream has forgotten the group already.
             pass
         except LOSSES as error:
-            self._give_up(engine, cause_of(error))
+            self._give_up(engine, cause_of(error), suspect=not died_with_its_node(error))
         else:
             self._heard[engine] = time.monotonic()
             self._ended_sampling(order, outline, tokens)
@@ -327,12 +327,12 @@ class RolloutDriver:
             for uid in kept.keys() - self._coordinator.stream.in_flight.keys():
                 del kept[uid]
 
-    def _give_up(self, name: str, reason: str) -> None:
+    def _give_up(self, name: str, reason: str, *, suspect: bool = True) -> None:
         actor = self._engines.pop(name, None)
         if actor is None:
             return
         self._gone.add(name)
-        self._coordinator.engine_lost(name)
+        self._coordinator.engine_lost(name, suspect=suspect)
         # One that hangs must not serve old weights some day.
         ray.kill(actor)
         if not self._on_lost(LostEngine(name, actor, reason)) and not self._engines:

@@ -48,6 +48,8 @@ LOSSES: Final = (RayActorError, ObjectLostError, EngineError)
 TURN_SECONDS: Final = 120.0
 """How long engines may take to fall asleep or to wake up, which is to copy their weights."""
 
+_NODE_DIED: Final = "its node has died"
+
 POLL_SECONDS: Final = 0.2
 """Between two looks at engines that are being started, where nothing else is to be waited for."""
 
@@ -383,6 +385,14 @@ def without_sign_of_life(engines: Sequence[Engine], seconds: float) -> Mapping[s
 def no_token(seconds: float) -> str:
     """What is said of an engine that hangs."""
     return f"no token within {seconds:g} s: it hangs"
+
+
+def died_with_its_node(error: Exception) -> bool:
+    """Whether an actor was lost since its whole node was, so that nothing it did can be the cause.
+
+    Ray says so in the text of the error only.
+    """
+    return isinstance(error, RayActorError) and _NODE_DIED in str(error)
 
 
 def cause_of(error: Exception) -> str:

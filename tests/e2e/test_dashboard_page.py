@@ -281,7 +281,6 @@ def test_the_page_follows_a_run_and_outlives_it(page, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_a_person_watches_a_smoke_live_until_it_is_killed_and_opens_what_it_left(page, tmp_path):
     smoke = Run(["smoke", "--live", *TINY_SMOKE], tmp_path)
     try:

@@ -22,7 +22,7 @@ from thor_ray.records import Stage, read_records
 from thor_ray.run_directory import RunDirectory
 from thor_ray.run_state import RunStatus
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 QUESTIONS = {
     "Ann has 3 apples and buys 4 more. How many apples does she have?": "7",

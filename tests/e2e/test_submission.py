@@ -142,7 +142,6 @@ def test_a_node_answers_the_probes_of_kubernetes_without_a_token(head):
             time.sleep(0.5)
 
 
-@pytest.mark.timeout(900)
 def test_a_job_dry_runs_with_the_cluster_that_it_is_in(head, place, tmp_path):
     done = head.thor(place, "submit", "mine.yaml", "--runs", str(tmp_path / "runs"), "--dry-run", "--follow")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -199,7 +198,6 @@ def test_a_job_survives_its_watcher_is_stopped_and_goes_on(head, place, tmp_path
     assert rounds_of(run, attempt=2) == list(range(finished[-1] + 1, 25)), "no round was lost, and none made twice"
 
 
-@pytest.mark.timeout(900)
 def test_rays_own_client_submits_too_and_leaves_behind_what_is_excluded(head, place, tmp_path):
     (options,) = re.findall(r"--runtime-env-json '(.+)'", (ROOT / "docs/clusters.md").read_text())
     submit = [str(Path(sys.executable).parent / "ray"), "job", "submit", "--address", head.address]

@@ -8,6 +8,7 @@ A process of its own, since a process can be in one Ray cluster only. Its GPUs a
 import asyncio
 import json
 from typing import Any
+from unittest.mock import patch
 
 import ray
 from ray.cluster_utils import Cluster
@@ -89,10 +90,12 @@ def losing(cluster: Cluster) -> dict[str, Any]:
         asked = [{"uid": f"g{number}", "doomed": doomed} for number in range(12)]
         calls = [Call(number, "sample", request, home=number % 3) for number, request in enumerate(asked)]
         answers: list[tuple[str, str]] = []
-        for completed in fleet.stream(calls):
-            answers.append(completed.result)
-            if completed.call.key == 0:
-                cluster.remove_node(node)
+        # A call that is given from one engine of the lost node to the next is to blame for none of them.
+        with patch("actors.fleet.MOST_ATTEMPTS", 1):
+            for completed in fleet.stream(calls):
+                answers.append(completed.result)
+                if completed.call.key == 0:
+                    cluster.remove_node(node)
     return {
         "uids": sorted(uid for uid, _ in answers),
         "on the lost node": [uid for uid, where in answers if where == doomed],

@@ -64,11 +64,16 @@ class RolloutCoordinator:
         """An engine is up and serves the stream's version of the weights; a restarted one comes by a new name."""
         self.scheduler.add_engine(engine)
 
-    def engine_lost(self, engine: str) -> None:
-        """An engine is gone, or does not answer; what it sampled is tried elsewhere. Telling it twice is no harm."""
+    def engine_lost(self, engine: str, *, suspect: bool = True) -> None:
+        """An engine is gone, or does not answer; what it sampled is tried elsewhere. Telling it twice is no harm.
+
+        Args:
+            engine: Its name.
+            suspect: Whether what it sampled may be what it died of; not so where the whole node went.
+        """
         if engine in self.scheduler:
             for uid in reversed(self.scheduler.lose_engine(engine)):
-                self._try_again(uid)
+                self._try_again(uid, suspect=suspect)
 
     def pressure(self, engine: str, pressure: EnginePressure) -> None:
         """An engine reports how full its cache is."""
@@ -106,8 +111,8 @@ class RolloutCoordinator:
         engines = [(uid, self.scheduler.release(uid)) for uid in dropped]
         return [AbortOrder(uid, engine, keep=False) for uid, engine in engines if engine is not None]
 
-    def _try_again(self, uid: str) -> None:
-        if self.stream.lost(uid) is not None:
+    def _try_again(self, uid: str, *, suspect: bool = True) -> None:
+        if self.stream.lost(uid, suspect=suspect) is not None:
             self.scheduler.enqueue(uid, first=True)
 
     def _ends(self, uid: str, engine: str) -> bool:

@@ -190,8 +190,12 @@ class TrajectoryStream:
         self._wait_again(group)
         return group.ticket
 
-    def lost(self, uid: str) -> Ticket | None:
+    def lost(self, uid: str, *, suspect: bool = True) -> Ticket | None:
         """The engine or the call that sampled a running group failed. What it had before that attempt is still there.
+
+        Args:
+            uid: Of the group.
+            suspect: Whether the group may be the cause, so that the attempt counts.
 
         Returns:
             The ticket for another attempt, or ``None`` if the group is settled, or dropped after too many attempts.
@@ -202,7 +206,8 @@ class TrajectoryStream:
         group = self._running(uid)
         if group is None:
             return None
-        group.ticket = group.ticket.after_failure()
+        if suspect:
+            group.ticket = group.ticket.after_failure()
         if group.ticket.failures >= self.config.max_attempts:
             self._drop(group, DropReason.LOST)
             return None

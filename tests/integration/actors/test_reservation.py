@@ -10,7 +10,7 @@ from tests.support.simulated_nodes import outcome_of
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     """What happened on a simulated cluster with nodes of 0, 4 and 3 GPUs."""
-    return outcome_of("three_nodes", seconds=280)
+    return outcome_of("three_nodes", seconds=800)
 
 
 @pytest.mark.slow

@@ -58,7 +58,6 @@ async def test_mutants_of_some_tasks_fail(code_sandbox) -> None:
 
 
 @pytest.mark.exhaustive
-@pytest.mark.timeout(600)
 async def test_nearly_all_mutants_fail(code_sandbox) -> None:
     solutions = mutated_solutions(load_code_problems("humanevalplus"), seed=0)
     caught = await failures(solutions, code_sandbox)

@@ -300,7 +300,7 @@ def test_too_many_such_losses_in_a_row_stop_the_run(learner: LearnerGroup, make_
         learner.update([broken(one, f"bad-{limit - 1}")])
 
 
-@pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=[pytest.mark.exhaustive, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.exhaustive)])
 def test_pairs_of_ranks_that_share_sequences_learn_what_single_ranks_do(
     learner: LearnerGroup, make_sequences: MakeSequences, tmp_path: Path, ranks: int
 ):

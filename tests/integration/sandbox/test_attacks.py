@@ -59,7 +59,6 @@ def rows(request: pytest.FixtureRequest) -> Iterator[dict[Row, RowRun | str]]:
             run.end()
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("row", ROWS, ids=str)
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("mode", MODES)

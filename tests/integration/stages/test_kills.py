@@ -25,7 +25,7 @@ from thor_ray.runlog import RunLog
 from thor_ray.stages.resumption import StageCheckpoints
 from thor_ray.stages.workers import Workers, started_workers
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 from tests.support.simulated_nodes import outcome_of
 from tests.support.small_loop import GROUPS, ROUNDS, SIBLINGS
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 
 def test_a_run_that_loses_a_node_with_an_engine_trains_the_same_groups(tiny_policies, tmp_path):

@@ -51,6 +51,19 @@ def test_an_engine_that_was_given_up_cannot_finish_what_another_samples_now():
     assert not rollouts.finished(uid, "b", SAMPLES), "when it is ready"
 
 
+def test_a_node_that_takes_several_engines_along_costs_their_groups_no_attempt():
+    """A group comes from one of them to the next, as long as nobody has noticed."""
+    rollouts = coordinator("a", "b", "c", "d")
+    uids = set(started(rollouts))
+    for engine in ("a", "b", "c"):
+        rollouts.engine_lost(engine, suspect=False)
+        rollouts.start()
+    assert rollouts.stream.in_flight.keys() == uids
+    assert {group.ticket.failures for group in rollouts.stream.in_flight.values()} == {0}
+    rollouts.engine_lost("d")
+    assert {group.ticket.failures for group in rollouts.stream.in_flight.values()} == {1}
+
+
 def test_groups_that_became_too_old_are_aborted_and_free_their_places():
     rollouts = coordinator("a", groups=1, staleness=1, places=2)
     first, second = started(rollouts)

@@ -153,6 +153,18 @@ def test_a_group_lost_too_often_is_dropped_with_a_reason():
     assert drop_counts(source.drops) == {"lost": 1}
 
 
+def test_a_group_is_not_blamed_for_engines_that_others_took_along():
+    source = stream(max_attempts=1)
+    uid = admitted(source)[0]
+    for _ in range(3):
+        ticket = source.lost(uid, suspect=False)
+        assert ticket is not None
+        assert ticket.failures == 0
+        source.started(uid)
+    assert source.lost(uid) is None
+    assert drop_counts(source.drops) == {"lost": 1}
+
+
 def test_tokens_of_a_cut_tail_are_kept_and_age():
     source = stream(groups=2, staleness=1, over_sample=1.5)
     uids = admitted(source)
