@@ -27,6 +27,12 @@ def study(
     ] = None,
     overrides: Overrides = None,
     name: Annotated[str | None, typer.Option(help="Directory below runs/; by default the recipe's name.")] = None,
+    include: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A study.json whose seeds were run elsewhere: they are reported with these, not run. May be repeated."
+        ),
+    ] = None,
     report_only: Annotated[bool, typer.Option("--report-only", help="Run nothing; report what there is.")] = False,
 ) -> None:
     """Check the paper's claims on the tiny policy: every row of its ablation, several seeds, one report.
@@ -39,14 +45,16 @@ def study(
     from thor_ray.progress import Progress
     from thor_ray.run_directory import RUNS
     from thor_ray.stages.study import run_seed, run_side_by_side
+    from thor_ray.study.elsewhere import read_file
     from thor_ray.study.report import write_study
 
     runs, rows = _design(knobs or [])
     wanted = runs if row is None else _needed_for(row, runs, rows)
     place = RUNS / (name or load_recipe(recipe, overrides or []).name)
-    console = Console()
+    console, included = Console(), include or []
     if not report_only:
-        numbers = range(seeds) if seed is None else [seed]
+        elsewhere = {result.seed for path in included for result in read_file(path)}
+        numbers = [number for number in range(seeds) if number not in elsewhere] if seed is None else [seed]
         plans = {number: _seed_plan(place, recipe, overrides or [], number, wanted) for number in numbers}
         if seed is not None:
             with Progress(console) as progress:
@@ -62,7 +70,7 @@ def study(
             at_a_time = side_by_side or len(os.sched_getaffinity(0))
             run_side_by_side(commands, place / "logs", at_a_time, console)
     if seed is None:
-        for path in write_study(place, rows):
+        for path in write_study(place, rows, included):
             console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 

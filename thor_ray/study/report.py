@@ -1,24 +1,23 @@
 """The report of a study: JSON, Markdown, a page, and its pictures as SVG files."""
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Final
+from typing import Final
 
 from markupsafe import Markup
 
 from thor_ray.charts import Series, interval_chart, line_chart
+from thor_ray.errors import UserError
 from thor_ray.evaluation.markdown import document
 from thor_ray.evaluation.page import Chart, page
 from thor_ray.evaluation.paper import paper
 from thor_ray.files import write_text_atomically
-from thor_ray.run_directory import RunDirectory
 from thor_ray.study.design import StudyRow
-from thor_ray.study.results import SeedResult, read_results, run_place
+from thor_ray.study.elsewhere import file_text, together
+from thor_ray.study.results import SeedResult, read_results
 from thor_ray.study.seeds import over_seeds
 from thor_ray.study.tables import study_sections
 
@@ -27,45 +26,37 @@ CURVE_POINTS: Final = 12
 """Points of a learning curve; each is the mean of the rounds of all seeds in its stretch of tokens."""
 
 
-def write_study(place: Path, rows: Sequence[StudyRow]) -> list[Path]:
+def write_study(place: Path, rows: Sequence[StudyRow], included: Sequence[Path] = ()) -> list[Path]:
     """Writes ``study.json``, ``study.md``, ``study.html`` and the pictures.
 
     Args:
         place: Directory of the study.
         rows: In the order of its table.
+        included: Files ``study.json`` of other studies, whose seeds are reported with these.
 
     Returns:
         What was written.
 
     Raises:
-        UserError: nothing has been finished yet.
+        UserError: nothing has been finished yet, or what is included does not go with the rest.
     """
-    results = read_results(place, rows)
+    results = together(read_results(place, rows), included)
+    if not results:
+        raise UserError(f"{place} has no finished evaluation yet", "run `thor study` first")
     charts = list(study_charts(results, rows))
     sections = study_sections(results, rows, paper())
-    facts = [f"{len(results)} seeds", *_facts(place, results, rows)]
+    facts = [f"{len(results)} seeds", *_facts(results)]
     title = f"{place.resolve().name}: the paper's ablation in small"
     texts = {
-        f"{NAME}.json": json.dumps(study_json(results), indent=2, allow_nan=False) + "\n",
+        f"{NAME}.json": file_text(results),
         f"{NAME}.md": document(title, facts, sections),
         f"{NAME}.html": page(title, facts, sections, charts),
         **{f"{_file_name(chart.title)}.svg": str(chart.svg) + "\n" for chart in charts},
     }
+    place.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_text_atomically(place / name, text)
     return [place / name for name in texts]
-
-
-def study_json(results: Sequence[SeedResult]) -> list[dict[str, Any]]:
-    """All figures, by seed and row."""
-    return [
-        {
-            "seed": result.seed,
-            "rows": {label: figures.model_dump(mode="json") for label, figures in result.rows.items()},
-            "curves": {run: [asdict(point) for point in points] for run, points in result.curves.items()},
-        }
-        for result in results
-    ]
 
 
 def study_charts(results: Sequence[SeedResult], rows: Sequence[StudyRow]) -> Iterator[Chart]:
@@ -105,20 +96,11 @@ def _curves(results: Sequence[SeedResult], field: str) -> Iterator[Series]:
             yield Series(run, points)
 
 
-def _facts(place: Path, results: Sequence[SeedResult], rows: Sequence[StudyRow]) -> Iterator[str]:
-    """Whence: commits, machine and hours."""
-    runs = [
-        RunDirectory(path)
-        for result in results
-        for run in dict.fromkeys(row.run for row in rows)
-        if (path := run_place(place, result.seed, run)).is_dir()
-    ]
-    environments = [run.environment() for run in runs]
-    commits = sorted({str(environment.get("commit")) for environment in environments})
-    yield f"commit {', '.join(commits)}"
-    machine = environments[0].get("machine", {})
-    yield f"machine: {', '.join(f'{name} {value}' for name, value in machine.items())}"
-    seconds = [stage.seconds for run in runs for stage in run.state().stages.values() if stage.seconds is not None]
+def _facts(results: Sequence[SeedResult]) -> Iterator[str]:
+    """Whence: commits, machines and hours."""
+    yield f"commit {', '.join(sorted({commit for result in results for commit in result.origin.commits}))}"
+    yield f"machine: {'; '.join(dict.fromkeys(result.origin.machine for result in results))}"
+    seconds = [one for result in results for stages in result.seconds.values() for one in stages.values()]
     yield f"{sum(seconds) / 3600:.2f} hours of stages, start-up of actors not counted"
 
 
