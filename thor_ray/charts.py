@@ -1,6 +1,7 @@
 """Small SVG charts for the report: no script, no library, colours by CSS class so that dark and light both work."""
 
 import math
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 36
 PLOT_HEIGHT: Final = 190
 ROW_HEIGHT: Final = 34
 LABEL_WIDTH: Final = 132
+MARGIN: Final = 12
+CHARACTER_WIDTH: Final = 7
+"""About, of a legend's text."""
 
 Placement = Callable[[float, float], tuple[float, float]]
 """A point in the units of the data to one in the units of the picture."""
@@ -65,7 +69,9 @@ def line_chart(title: str, x_label: str, series: Sequence[Series], *, share: boo
         ]
     for x in sorted({x_low, x_high, *(round(x_low + (x_high - x_low) * k / 4) for k in (1, 2, 3))}):
         across, down = place(x, 0)
-        parts.append(f'<text class="tick" x="{across:.1f}" y="{down + 16:.1f}" text-anchor="middle">{x:g}</text>')
+        anchor = "end" if x == x_high else "middle"  # Half of a long number would lie beyond the picture.
+        at = f'x="{across:.1f}" y="{down + 16:.1f}" text-anchor="{anchor}"'
+        parts.append(f'<text class="tick" {at}>{_axis_number(x)}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     bottom = TOP + PLOT_HEIGHT + BOTTOM
     parts.append(f'<text class="tick" x="{middle}" y="{bottom - 4}" text-anchor="middle">{escape(x_label)}</text>')
@@ -161,6 +167,40 @@ def stacked_chart(title: str, rows: Sequence[tuple[str, Sequence[tuple[str, floa
     return _svg(title, height + 22, parts)
 
 
+def standalone(title: str, svg: str, legend: Sequence[tuple[str, str]], style: str) -> str:
+    """A chart as a file of its own: with its title, its legend, and its colours, light or dark as whoever shows it asks.
+
+    Args:
+        title: Above it.
+        svg: The chart, by one of the functions above.
+        legend: (CSS class, name) of each colour.
+        style: Rules for all classes.
+
+    Raises:
+        ValueError: ``svg`` is none of these charts.
+    """
+    viewed = re.search(r'viewBox="0 0 [\d.]+ ([\d.]+)"', svg)
+    if viewed is None:
+        raise ValueError(f"chart {title!r} has no size")
+    header, height = (52 if legend else 32), float(viewed[1])
+    parts, across = [], float(MARGIN)
+    for css, name in legend:
+        parts += [
+            f'<line class="curve {escape(css)}" x1="{across:g}" x2="{across + 14:g}" y1="38" y2="38"/>',
+            f'<text class="label" x="{across + 20:g}" y="42">{escape(name)}</text>',
+        ]
+        across += 40 + CHARACTER_WIDTH * len(name)
+    whole = f'width="{WIDTH}" height="{header + height:g}"'
+    placed = svg.replace("<svg ", f'<svg y="{header}" width="{WIDTH}" height="{height:g}" ', 1)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {header + height:g}" {whole} '
+        f'font-family="system-ui, sans-serif" font-size="12">'
+        f'<style>{style}</style><rect {whole} fill="var(--page)"/>'
+        f'<text class="label" x="{MARGIN}" y="20" font-size="14" font-weight="600">{escape(title)}</text>'
+        f"{''.join(parts)}{placed}</svg>\n"
+    )
+
+
 def nice_ceiling(value: float) -> float:
     """The smallest of 1, 2, 5 times a power of ten that is not below ``value``; 1 for what is not positive and normal."""
     if value < sys.float_info.min:
@@ -172,6 +212,10 @@ def nice_ceiling(value: float) -> float:
 def _signed(value: float, form: str) -> str:
     """A number with its sign, and with a minus sign rather than a hyphen."""
     return f"{value:+{form}}".replace("-", "−") if value else "0"
+
+
+def _axis_number(x: float) -> str:
+    return f"{x:,.0f}" if abs(x) >= 100 else f"{x:g}"
 
 
 def _curve(series: Series, css: str, place: Placement) -> list[str]:

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import example, given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.pages import Page
 from tests.support.runs import GOLD, TOKENIZER, evaluation, trajectory, write_run
-from thor_ray.charts import Series, interval_chart, line_chart, nice_ceiling
+from thor_ray.charts import Series, interval_chart, line_chart, nice_ceiling, standalone
 from thor_ray.config import Recipe
 from thor_ray.records import Stage, read_records
 from thor_ray.report import build_report, sample_rows, weight_figures, write_report
@@ -18,6 +19,7 @@ from thor_ray.report_markdown import fenced
 from thor_ray.run_directory import MetricsLine, RunDirectory
 from thor_ray.runlog import RunLog
 
+SVG = "{http://www.w3.org/2000/svg}"
 STAGE_KEYS = {"pass_at_1", "pass_at_1_interval", "code_ratio", "code_pass_rate", "problems", "samples_per_problem"}
 
 
@@ -199,6 +201,22 @@ def test_the_axis_ends_at_a_round_number_just_above(value):
     top = nice_ceiling(value)
     assert value <= top * (1 + 1e-8)
     assert top <= 2.5 * value * (1 + 1e-8)
+
+
+def test_a_chart_as_a_file_needs_no_page_around_it():
+    """Browsers take for a picture only what says that it is one, and classes without rules are black on black."""
+    chart = line_chart("a < b", "tokens", [Series("one & all", [(5139.8, 0.1), (123487.3, 0.9)])], share=True)
+    style = ":root { --page: white; } svg .series-0 { stroke: blue; }"
+    root = ET.fromstring(standalone("a < b", chart, [("series-0", "one & all")], style))
+    assert root.tag == f"{SVG}svg"
+    texts = [element.text for element in root.iter(f"{SVG}text")]
+    assert texts[:2] == ["a < b", "one & all"]
+    assert {"5,140", "123,487"} <= set(texts)
+    assert [element.text for element in root.iter(f"{SVG}style")] == [style]
+    (inner,) = root.findall(f"{SVG}svg")
+    assert float(inner.get("y", 0)) + float(inner.get("height", 0)) == float(root.get("height", 0))
+    with pytest.raises(ValueError, match="has no size"):
+        standalone("a", "<p/>", [], "")
 
 
 def test_charts_without_points_are_refused_and_labels_escaped():

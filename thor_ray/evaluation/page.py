@@ -8,7 +8,7 @@ from typing import Final
 import jinja2
 from markupsafe import Markup
 
-from thor_ray.charts import Series, difference_chart, interval_chart, line_chart, stacked_chart
+from thor_ray.charts import Series, difference_chart, interval_chart, line_chart, stacked_chart, standalone
 from thor_ray.evaluation.beside_paper import paper_section
 from thor_ray.evaluation.comparison_tables import comparison_sections
 from thor_ray.evaluation.evaluation_tables import evaluation_sections
@@ -70,7 +70,17 @@ def page(
     facts: Sequence[tuple[str, ...]] = (),
 ) -> str:
     """A page of sections, with charts after the first and facts at the end."""
-    return _template().render(title=title, subtitle=subtitle, sections=sections, charts=charts, facts=facts)
+    return (
+        _templates()
+        .get_template("evaluation.html")
+        .render(title=title, subtitle=subtitle, sections=sections, charts=charts, facts=facts)
+    )
+
+
+def picture(chart: Chart) -> str:
+    """A chart as an SVG file."""
+    style = "".join(_templates().get_template(name).render() for name in ("colours.css", "charts.css"))
+    return standalone(chart.title, str(chart.svg), chart.legend, style)
 
 
 def evaluation_charts(report: EvaluationReport) -> Iterator[Chart]:
@@ -147,12 +157,11 @@ def _short(name: str) -> str:
 
 
 @cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
+def _templates() -> jinja2.Environment:
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("thor_ray", "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("evaluation.html")

@@ -9,6 +9,8 @@ from thor_ray.evaluation.samples import NO_CORRECTION
 from thor_ray.problems import benchmark_named
 
 DASH: Final = "–"
+LEAST_P: Final = 1e-99
+"""Smaller p-values differ in nothing that a reader could use, and may be too small for a float."""
 _FIGURES: Final = frozenset({*"0123456789+−<", ""})
 """What a figure begins with; an empty cell is no text."""
 
@@ -103,7 +105,9 @@ def whole(value: int) -> str:
 
 
 def p_text(p_value: float) -> str:
-    """A p-value in two digits; in powers of ten where it is small."""
+    """A p-value in two digits; in powers of ten where it is small, and a bound where it is too small for a number."""
+    if p_value < LEAST_P:
+        return f"<{LEAST_P:.0e}"
     return f"{p_value:.2g}" if p_value < 0.001 else f"{p_value:.3f}"
 
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from thor_ray.charts import Series, interval_chart, line_chart
 from thor_ray.errors import UserError
 from thor_ray.evaluation.markdown import document
-from thor_ray.evaluation.page import Chart, page
+from thor_ray.evaluation.page import Chart, page, picture
 from thor_ray.evaluation.paper import paper
 from thor_ray.files import write_text_atomically
 from thor_ray.study.design import StudyRow
@@ -51,7 +51,7 @@ def write_study(place: Path, rows: Sequence[StudyRow], included: Sequence[Path] 
         f"{NAME}.json": file_text(results),
         f"{NAME}.md": document(title, facts, sections),
         f"{NAME}.html": page(title, facts, sections, charts),
-        **{f"{_file_name(chart.title)}.svg": str(chart.svg) + "\n" for chart in charts},
+        **{f"{_file_name(chart.title)}.svg": picture(chart) for chart in charts},
     }
     place.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
