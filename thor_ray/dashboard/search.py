@@ -4,9 +4,9 @@ Texts that were read are kept in lower case up to a budget of memory, and hits a
 never change, so a search that is typed letter by letter, paged through or repeated after a round reads little twice.
 """
 
+import re
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from threading import Lock, Thread
 from typing import Final
 
@@ -23,33 +23,23 @@ TEXT_BUDGET_BYTES: Final = 384 * 2**20
 REMEMBERED_SEARCHES: Final = 4096
 SEPARATOR: Final = "\0"
 """Stands between the texts of a trajectory, so that nothing is found across their borders."""
+LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+"""What no text holds, since it cannot be written."""
+LONGEST_PATTERN: Final = 1_000
+"""Characters; longer regular expressions may be refused."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileTexts:
-    """All texts of a record file in lower case, one after the other.
-
-    Attributes:
-        data: UTF-8; each row's texts are joined by ``SEPARATOR``.
-        ends: Int64 ``[rows]``, where each row's texts end in ``data``.
-    """
-
-    data: bytes
-    ends: npt.NDArray[np.int64]
-
-    def rows_with(self, words: bytes) -> npt.NDArray[np.int64]:
-        """The rows whose texts contain ``words``, ascending. A row's first hit is enough; hits across rows are none."""
-        rows = []
-        position = self.data.find(words)
-        while position >= 0:
-            row = int(np.searchsorted(self.ends, position, side="right"))
-            end = int(self.ends[row])
-            if position + len(words) <= end:
-                rows.append(row)
-                position = self.data.find(words, end)
-            else:
-                position = self.data.find(words, position + 1)
-        return np.array(rows, np.int64)
+def rows_with(texts: pa.StringArray, words: str) -> npt.NDArray[np.bool_]:
+    """Bool ``[rows]``: which texts contain ``words``. Other threads go on meanwhile."""
+    if SEPARATOR in words or LONE_SURROGATE.search(words):
+        return np.zeros(len(texts), np.bool_)
+    if len(words) > LONGEST_PATTERN:
+        found = pc.match_substring(texts, words)
+    else:
+        # Arrow looks for plain words letter by letter; its regular expressions jump to what is rare in them.
+        found = pc.match_substring_regex(texts, r"\Q" + words.replace(r"\E", r"\E\\E\Q") + r"\E")
+    marked: npt.NDArray[np.bool_] = found.to_numpy(zero_copy_only=False)
+    return marked
 
 
 class TextSearch:
@@ -58,10 +48,10 @@ class TextSearch:
     def __init__(self, budget_bytes: int = TEXT_BUDGET_BYTES) -> None:
         self._budget = budget_bytes
         self._lock = Lock()
-        self._texts: OrderedDict[FileStamp, FileTexts] = OrderedDict()
+        self._texts: OrderedDict[FileStamp, pa.StringArray] = OrderedDict()
         self._held_bytes = 0
         # Who searches while texts are read ahead waits for them, and does not read them a second time.
-        self._reading: dict[FileStamp, Future[FileTexts]] = {}
+        self._reading: dict[FileStamp, Future[pa.StringArray]] = {}
         self._hits: OrderedDict[tuple[FileStamp, str], npt.NDArray[np.int64]] = OrderedDict()
         self._warming: Thread | None = None
 
@@ -71,8 +61,7 @@ class TextSearch:
         Upper and lower case are the same. Files without a row in ``among`` are not read.
         """
         lowered = words.lower()
-        found: npt.NDArray[np.bool_] = pc.match_substring(snapshot.short_texts, lowered).to_numpy(zero_copy_only=False)
-        found = found.copy()
+        found = rows_with(snapshot.short_texts, lowered).copy()
         files = snapshot.file_numbers
         starts = np.searchsorted(files, np.arange(len(snapshot.files) + 1))
         wanted = [int(number) for number in np.unique(files[among & ~found])]
@@ -106,14 +95,14 @@ class TextSearch:
         with self._lock:
             if (known := self._hits.get((stamp, words))) is not None:
                 return known
-        hits = self._texts_of(stamp).rows_with(words.encode("utf-8", "surrogatepass"))
+        hits = np.flatnonzero(rows_with(self._texts_of(stamp), words))
         with self._lock:
             self._hits[stamp, words] = hits
             while len(self._hits) > REMEMBERED_SEARCHES:
                 self._hits.popitem(last=False)
         return hits
 
-    def _texts_of(self, stamp: FileStamp) -> FileTexts:
+    def _texts_of(self, stamp: FileStamp) -> pa.StringArray:
         with self._lock:
             if stamp in self._texts:
                 self._texts.move_to_end(stamp)
@@ -132,24 +121,19 @@ class TextSearch:
         with self._lock:
             del self._reading[stamp]
             self._texts[stamp] = texts
-            self._held_bytes += len(texts.data)
+            self._held_bytes += texts.nbytes
             while self._held_bytes > self._budget and len(self._texts) > 1:
                 _, oldest = self._texts.popitem(last=False)
-                self._held_bytes -= len(oldest.data)
+                self._held_bytes -= oldest.nbytes
         mine.set_result(texts)
         return texts
 
 
-def _read_texts(stamp: FileStamp) -> FileTexts:
+def _read_texts(stamp: FileStamp) -> pa.StringArray:
+    """All texts of a record file in lower case; each row's are joined by ``SEPARATOR``."""
     try:
         chunks = read_columns([stamp.path], ["texts"])["texts"].chunks
     except (FileNotFoundError, RecordFormatError):
         chunks = []  # Superseded since the index was made.
     lists = pa.concat_arrays(chunks or [pa.array([], pa.list_(pa.string()))])
-    joined = pc.utf8_lower(pc.binary_join(lists, SEPARATOR)).fill_null("")
-    lengths = pc.binary_length(joined).to_numpy(zero_copy_only=False).astype(np.int64)
-    ends = np.cumsum(lengths)
-    # A fresh array starts its data at its first offset.
-    offset = int(np.frombuffer(joined.buffers()[1], np.int32)[joined.offset]) if len(joined) else 0
-    data = joined.buffers()[2].slice(offset, int(ends[-1])).to_pybytes() if len(joined) and ends[-1] else b""
-    return FileTexts(data, ends)
+    return pc.utf8_lower(pc.binary_join(lists, SEPARATOR)).fill_null("")
