@@ -48,8 +48,6 @@ LOSSES: Final = (RayActorError, ObjectLostError, EngineError)
 TURN_SECONDS: Final = 120.0
 """How long engines may take to fall asleep or to wake up, which is to copy their weights."""
 
-_NODE_DIED: Final = "its node has died"
-
 POLL_SECONDS: Final = 0.2
 """Between two looks at engines that are being started, where nothing else is to be waited for."""
 
@@ -392,7 +390,7 @@ def died_with_its_node(error: Exception) -> bool:
 
     Ray says so in the text of the error only.
     """
-    return isinstance(error, RayActorError) and _NODE_DIED in str(error)
+    return isinstance(error, RayActorError) and "its node has died" in str(error)
 
 
 def cause_of(error: Exception) -> str:
