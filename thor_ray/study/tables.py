@@ -9,6 +9,7 @@ from thor_ray.evaluation.paper import Paper
 from thor_ray.evaluation.sections import DASH, Row, Section, Table, p_text, whole
 from thor_ray.evaluation.significance import chi_squared
 from thor_ray.records import EVALUATIONS, Stage
+from thor_ray.study.cells import change_cells, limits, percent, share_cells, signed
 from thor_ray.study.claims import (
     PAPER_MODELS,
     TRAINED,
@@ -21,7 +22,8 @@ from thor_ray.study.claims import (
 )
 from thor_ray.study.design import Comparison, StudyRow
 from thor_ray.study.results import SeedResult, pooled_tool_success
-from thor_ray.study.seeds import Change, OverSeeds, change, over_seeds
+from thor_ray.study.rounds import rounds_section
+from thor_ray.study.seeds import Change, change, over_seeds
 
 
 def study_sections(results: Sequence[SeedResult], rows: Sequence[StudyRow], paper: Paper) -> list[Section]:
@@ -42,6 +44,7 @@ def study_sections(results: Sequence[SeedResult], rows: Sequence[StudyRow], pape
         *_repair(results, finished, paper),
         *_selection(results, shown, paper),
         *_demonstrations(results, finished),
+        *rounds_section(results),
         _cost(results, shown),
         _time(results),
     ]
@@ -55,8 +58,8 @@ def _claims(results: Sequence[SeedResult], paper: Paper) -> Iterator[Section]:
         Row(
             (
                 one.claim,
-                *(DASH if point is None else _signed(point) for point in one.paper),
-                *_points(one.found),
+                *(DASH if point is None else signed(point) for point in one.paper),
+                *change_cells(one.found),
                 one.verdict,
             )
         )
@@ -88,8 +91,8 @@ def _ablation(results: Sequence[SeedResult], rows: Sequence[StudyRow], paper: Pa
     for row in rows:
         mean = over_seeds([accuracy(one.rows[row.label]) for one in results if row.label in one.rows])
         found = None if row.after is None else paired(results, row.after, row.label)
-        ours = (row.label, row.title, _percent(mean), _limits(mean), str(len(mean.values)))
-        lines.append(Row((*ours, *_change_cells(row, found), *_paper_cells(row, paper))))
+        ours = (row.label, row.title, percent(mean), limits(mean), str(len(mean.values)))
+        lines.append(Row((*ours, *_row_change(row, found), *_paper_cells(row, paper))))
     headings = (
         *("", "policy", "avg@k", "95 %", "seeds", "adds to", "points", "95 %", "p"),
         *(f"paper, {model}" for model in PAPER_MODELS),
@@ -107,24 +110,10 @@ def _ablation(results: Sequence[SeedResult], rows: Sequence[StudyRow], paper: Pa
     )
 
 
-def _change_cells(row: StudyRow, found: Change | None) -> tuple[str, ...]:
+def _row_change(row: StudyRow, found: Change | None) -> tuple[str, ...]:
     if row.after is None or found is None:
         return (row.after or DASH, DASH, DASH, DASH)
-    return row.after, *_points(found)
-
-
-def _points(found: Change | None) -> tuple[str, str, str]:
-    """A change in points, its limits and its p-value."""
-    if found is None:
-        return DASH, DASH, DASH
-    limits = DASH
-    if found.difference.low is not None and found.difference.high is not None:
-        limits = f"{_signed(100 * found.difference.low)} to {_signed(100 * found.difference.high)}"
-    return _signed(100 * found.difference.mean), limits, DASH if found.p_value is None else p_text(found.p_value)
-
-
-def _signed(points: float) -> str:
-    return f"{points:+.1f}".replace("-", "−")
+    return row.after, *change_cells(found)
 
 
 def _paper_cells(row: StudyRow, paper: Paper) -> Iterator[str]:
@@ -151,11 +140,11 @@ def _code(results: Sequence[SeedResult], rows: Sequence[StudyRow]) -> Section:
                 (
                     row.label,
                     row.title,
-                    _percent(ratio),
+                    percent(ratio),
                     whole(failed),
                     whole(sum(code.calls for code in codes) - failed),
-                    DASH if passing is None else _percent(passing),
-                    DASH if passing is None else _limits(passing),
+                    DASH if passing is None else percent(passing),
+                    DASH if passing is None else limits(passing),
                 )
             )
         )
@@ -234,12 +223,12 @@ def _repair(results: Sequence[SeedResult], rows: Sequence[StudyRow], paper: Pape
 def _repair_cells(results: Sequence[SeedResult], base: str, label: str) -> tuple[str, ...]:
     figures = [result.rows[label] for result in results if label in result.rows]
     mean = over_seeds([accuracy(one) for one in figures])
-    added = (DASH, DASH, DASH) if label == base else _points(paired(results, base, label))
+    added = (DASH, DASH, DASH) if label == base else change_cells(paired(results, base, label))
     rates = _known(pass_ratio(one) for one in figures)
     cut = [one.tokens.discarded for one in figures if one.tokens is not None]
     return (
-        _percent(mean),
-        _limits(mean),
+        percent(mean),
+        limits(mean),
         *added,
         f"{100 * fmean(rates):.1f}" if rates else DASH,
         f"{fmean(cut):.1f}" if cut else DASH,
@@ -260,12 +249,12 @@ def _selection(results: Sequence[SeedResult], rows: Sequence[StudyRow], paper: P
     found = [result.rows["T5"] for result in results if "T5" in result.rows]
     if row is None or not all(one.selection for one in found):
         return
-    lines = [Row(("no selection", *_share_cells([one.accuracy.value for one in found]), DASH, DASH, DASH))]
+    lines = [Row(("no selection", *share_cells([one.accuracy.value for one in found]), DASH, DASH, DASH))]
     for method in (chosen.method for chosen in found[0].selection):
         chosen = [next(each for each in one.selection if each.method == method) for one in found]
         added = change([one.accuracy.value for one in found], [one.accuracy.value for one in chosen])
         lines.append(
-            Row((method.replace("_", " "), *_share_cells([one.accuracy.value for one in chosen]), *_points(added)))
+            Row((method.replace("_", " "), *share_cells([one.accuracy.value for one in chosen]), *change_cells(added)))
         )
     candidates = found[0].selection[0].candidates
     said = ", ".join(
@@ -295,10 +284,10 @@ def _demonstrations(results: Sequence[SeedResult], rows: Sequence[StudyRow]) -> 
                 (
                     row.label,
                     row.title,
-                    *_share_cells(_known(code_ratio(one) for one in figures)),
+                    *share_cells(_known(code_ratio(one) for one in figures)),
                     f"{100 * fmean(rates):.1f}" if rates else DASH,
-                    *_share_cells([one.accuracy.value for one in figures]),
-                    *_share_cells([at.share.value for at in tried]),
+                    *share_cells([one.accuracy.value for one in figures]),
+                    *share_cells([at.share.value for at in tried]),
                 )
             )
         )
@@ -369,21 +358,3 @@ def _minutes(seconds: float) -> str:
 
 def _known(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None]
-
-
-def _share_cells(values: Sequence[float]) -> tuple[str, str]:
-    """Mean and limits in per cent, or dashes without any value."""
-    if not values:
-        return DASH, DASH
-    figure = over_seeds(values)
-    return _percent(figure), _limits(figure)
-
-
-def _percent(figure: OverSeeds) -> str:
-    return f"{100 * figure.mean:.1f}"
-
-
-def _limits(figure: OverSeeds) -> str:
-    if figure.low is None or figure.high is None:
-        return DASH
-    return f"{100 * max(figure.low, 0):.1f}–{100 * min(figure.high, 1):.1f}"
