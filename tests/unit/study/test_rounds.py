@@ -50,3 +50,11 @@ def test_there_is_nothing_to_compare_with_one_run_or_too_few_rounds():
     assert list(rounds_section([result(0, episode_rl=[0.1, 0.2, 0.3])])) == []
     assert list(rounds_section([result(0, episode_rl=[0.1, 0.2], hierarchical_rl=[0.1, 0.2])])) == []
     assert list(rounds_section([])) == []
+
+
+def test_three_rounds_are_enough():
+    (section,) = rounds_section([result(0, episode_rl=[0.1, 0.2, 0.3], hierarchical_rl=[0.1, 0.2, 0.4])])
+    assert [row.cells[:4] for row in section.tables[0].rows] == [
+        ("2", "20.0", "20.0", "+0.0"),
+        ("3", "30.0", "40.0", "+10.0"),
+    ]
