@@ -1,21 +1,23 @@
 """Finished runs of a small study: all but those of episodes alone and without tools, of one seed."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.runs import FAILED, GOLD, OK, TOKENIZER, evaluation, trajectory, write_rl_round
 from thor_ray.config import Recipe
 from thor_ray.records import Stage
 from thor_ray.runlog import RunLog
-from thor_ray.study.design import COLD_START, COLD_START_REPAIRS, HIERARCHICAL_RL, RL_REPAIRS, UNREFINED
+from thor_ray.study.design import COLD_START, COLD_START_REPAIRS, HIERARCHICAL_RL, KNOBS, RL_REPAIRS, UNREFINED
 from thor_ray.study.results import run_place
 
 PROBLEMS = 8
 SAMPLES = 2
 
 
-def write_study_runs(place: Path, seed: int) -> None:
+def write_study_runs(place: Path, seed: int, knobs: Sequence[str] = ()) -> None:
     """Writes the runs of one seed."""
-    for run in (COLD_START, HIERARCHICAL_RL, UNREFINED, *(run for run, _ in (*COLD_START_REPAIRS, *RL_REPAIRS))):
+    own = (COLD_START, HIERARCHICAL_RL, UNREFINED, *(run for run, _ in (*COLD_START_REPAIRS, *RL_REPAIRS)))
+    for run in (*own, *(run for knob in knobs for run in KNOBS[knob])):
         path = run_place(place, seed, run.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         TOKENIZER.save(str(path.parent / "tokenizer.json"))

@@ -11,14 +11,14 @@ from thor_ray.errors import UserError
 
 if TYPE_CHECKING:
     from thor_ray.stages.study import SeedPlan
-    from thor_ray.study.design import StudyRow, StudyRun
+    from thor_ray.study.design import StudyRun
 
 
 def study(
     recipe: Annotated[str, typer.Option(help="A shipped recipe's name or a YAML file.")] = "study",
     seeds: Annotated[int, typer.Option(min=1, help="How many, from 0 on.")] = 5,
     seed: Annotated[int | None, typer.Option(min=0, help="This one alone, in this process.")] = None,
-    row: Annotated[str | None, typer.Option(help="Only what this row of the table needs, such as T5.")] = None,
+    row: Annotated[str | None, typer.Option(help="Only what this row needs, such as T5; rows of knobs, too.")] = None,
     knobs: Annotated[
         list[str] | None, typer.Option("--knob", help="Rows for other settings of one knob; may be repeated.")
     ] = None,
@@ -45,11 +45,11 @@ def study(
     from thor_ray.progress import Progress
     from thor_ray.run_directory import RUNS
     from thor_ray.stages.study import run_seed, run_side_by_side
+    from thor_ray.study.design import ROWS
     from thor_ray.study.elsewhere import read_file
     from thor_ray.study.report import write_study
 
-    runs, rows = _design(knobs or [])
-    wanted = runs if row is None else _needed_for(row, runs, rows)
+    wanted = _needed(row, knobs or [])
     place = RUNS / (name or load_recipe(recipe, overrides or []).name)
     console, included = Console(), include or []
     if not report_only:
@@ -70,26 +70,24 @@ def study(
             at_a_time = side_by_side or len(os.sched_getaffinity(0))
             run_side_by_side(commands, place / "logs", at_a_time, console)
     if seed is None:
-        for path in write_study(place, rows, included):
+        for path in write_study(place, ROWS, included):
             console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 
-def _design(knobs: list[str]) -> "tuple[tuple[StudyRun, ...], tuple[StudyRow, ...]]":
-    from thor_ray.study.design import KNOBS, with_knobs
+def _needed(label: str | None, knobs: list[str]) -> "tuple[StudyRun, ...]":
+    """The runs behind one row, or all of the study's and those of the knobs."""
+    from thor_ray.study.design import KNOBS, ROWS, RUNS, needed
 
     unknown = [knob for knob in knobs if knob not in KNOBS]
     if unknown:
         raise UserError(f"there is no knob {unknown[0]!r}", f"known: {', '.join(KNOBS)}")
-    return with_knobs(dict.fromkeys(knobs))
-
-
-def _needed_for(label: str, runs: "tuple[StudyRun, ...]", rows: "tuple[StudyRow, ...]") -> "tuple[StudyRun, ...]":
-    from thor_ray.study.design import needed
-
-    found = [row for row in rows if row.label.lower() == label.lower()]
+    if label is None:
+        return (*RUNS, *(run for knob in dict.fromkeys(knobs) for run in KNOBS[knob]))
+    found = [row for row in ROWS if row.label.lower() == label.lower()]
     if not found:
-        raise UserError(f"there is no row {label!r}", f"known: {', '.join(row.label for row in rows)}")
-    return needed(runs, found[0].run)
+        raise UserError(f"there is no row {label!r}", f"known: {', '.join(repr(row.label) for row in ROWS)}")
+    everything = (*RUNS, *(run for runs in KNOBS.values() for run in runs))
+    return needed(everything, found[0].run)
 
 
 def _seed_plan(place: Path, recipe: str, overrides: list[str], seed: int, runs: "tuple[StudyRun, ...]") -> "SeedPlan":

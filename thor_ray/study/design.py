@@ -115,7 +115,7 @@ RUNS: Final = (
 )
 """A run that only judges what another has learnt comes right after it, and takes over its actors."""
 
-ROWS: Final = (
+_OWN_ROWS: Final = (
     StudyRow("T1", "base", COLD_START.name, Stage.EVALUATE_BASE, in_paper="T1"),
     StudyRow("T2", "RL without tools", TEXT_RL.name, Stage.EVALUATE_RL, "T1", "T2"),
     StudyRow("T3", "code and cold start", COLD_START.name, Stage.EVALUATE_COLD_START, "T1", "T3"),
@@ -141,7 +141,7 @@ ROWS: Final = (
     *(row for _, row in (*COLD_START_REPAIRS, *RL_REPAIRS)),
 )
 
-KNOBS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+_SETTINGS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "suffix": (("rl.suffix_tokens=0",), ("rl.suffix_tokens=4",), ("rl.suffix_tokens=16",)),
     "attempts": (("evaluation.correction.attempts=1",), ("evaluation.correction.attempts=8",)),
     "alpha": (("rl.objective.nll_weight=0",), ("rl.objective.nll_weight=0.01",), ("rl.objective.nll_weight=1",)),
@@ -156,26 +156,6 @@ KNOBS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
         ("rl.stream.max_staleness=4", "rl.objective.off_policy.when=never"),
     ),
 }
-"""What the paper never ablates, by name: settings of the run with both levels, each a row of its own."""
-
-
-def with_knobs(names: Iterable[str]) -> tuple[tuple[StudyRun, ...], tuple[StudyRow, ...]]:
-    """The study's runs and rows, and those of knobs.
-
-    Raises:
-        KeyError: there is no such knob.
-    """
-    runs, rows = list(RUNS), list(ROWS)
-    for name in names:
-        for number, overrides in enumerate(KNOBS[name], start=1):
-            run = _knob_run(f"{name}-{number}", overrides)
-            said = ", ".join(setting.rpartition(".")[2] for setting in overrides)
-            runs.append(run)
-            if Stage.EVALUATE_RL in run.stages:
-                rows.append(StudyRow(f"K {said}", f"T5 with {said}", run.name, Stage.EVALUATE_RL, "T5"))
-            corrected = Stage.EVALUATE_RL_SELF_CORRECTION
-            rows.append(StudyRow(f"K {said}, c", f"T6 with {said}", run.name, corrected, "T6"))
-    return tuple(runs), tuple(rows)
 
 
 def _knob_run(name: str, overrides: tuple[str, ...]) -> StudyRun:
@@ -183,6 +163,23 @@ def _knob_run(name: str, overrides: tuple[str, ...]) -> StudyRun:
     if all(setting.startswith("evaluation.") for setting in overrides):
         return StudyRun(name, (Stage.EVALUATE_RL_SELF_CORRECTION,), HIERARCHICAL_RL.name, overrides)
     return StudyRun(name, _RL, COLD_START.name, overrides)
+
+
+def _knob_rows(run: StudyRun) -> Iterator[StudyRow]:
+    said = ", ".join(setting.rpartition(".")[2] for setting in run.overrides)
+    if Stage.EVALUATE_RL in run.stages:
+        yield StudyRow(f"K {said}", f"T5 with {said}", run.name, Stage.EVALUATE_RL, "T5")
+    yield StudyRow(f"K {said}, c", f"T6 with {said}", run.name, Stage.EVALUATE_RL_SELF_CORRECTION, "T6")
+
+
+KNOBS: Final[Mapping[str, tuple[StudyRun, ...]]] = {
+    name: tuple(_knob_run(f"{name}-{number}", overrides) for number, overrides in enumerate(settings, start=1))
+    for name, settings in _SETTINGS.items()
+}
+"""What the paper never ablates, by name: other settings of the run with both levels, which are run when they are asked for."""
+
+ROWS: Final = (*_OWN_ROWS, *(row for runs in KNOBS.values() for run in runs for row in _knob_rows(run)))
+"""In the order of the report, which shows those that are finished, whether or not their knob was asked for again."""
 
 
 def needed(runs: Iterable[StudyRun], name: str) -> tuple[StudyRun, ...]:
