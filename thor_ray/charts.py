@@ -13,8 +13,11 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 36
 PLOT_HEIGHT: Final = 190
 ROW_HEIGHT: Final = 34
 LABEL_WIDTH: Final = 132
+LONGEST_LABEL: Final = 32
+"""Characters; what is longer is cut, so that half of the width is left to the chart."""
 MARGIN: Final = 12
 CHARACTER_WIDTH: Final = 7
+LEGEND_LINE: Final = 20
 """About, of a legend's text."""
 
 Placement = Callable[[float, float], tuple[float, float]]
@@ -87,7 +90,7 @@ def interval_chart(title: str, rows: Sequence[tuple[str, float, float, float]]) 
         title: What a screen reader says.
         rows: (label, share, lower limit, upper limit).
     """
-    left, height = LABEL_WIDTH, len(rows) * ROW_HEIGHT
+    left, height = _labels_width([label for label, *_ in rows]), len(rows) * ROW_HEIGHT
 
     def across(share: float) -> float:
         return left + share * (WIDTH - left - 56)
@@ -102,7 +105,7 @@ def interval_chart(title: str, rows: Sequence[tuple[str, float, float, float]]) 
     for number, (label, share, low, high) in enumerate(rows):
         y = (number + 0.5) * ROW_HEIGHT
         parts += [
-            f'<text class="label" x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{escape(label)}</text>',
+            f'<text class="label" x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{escape(_short(label))}</text>',
             f'<line class="interval series-0" x1="{across(low):.1f}" x2="{across(high):.1f}" y1="{y}" y2="{y}"/>',
             f'<circle class="dot series-0" cx="{across(share):.1f}" cy="{y}" r="5"/>',
             f'<text class="label" x="{across(high) + 8:.1f}" y="{y + 4:.1f}">{share * 100:.1f} %</text>',
@@ -117,7 +120,7 @@ def difference_chart(title: str, rows: Sequence[tuple[str, float, float | None, 
         title: What a screen reader says.
         rows: (label, difference, lower limit, upper limit); limits may be unknown. At least one.
     """
-    left, height = LABEL_WIDTH, len(rows) * ROW_HEIGHT
+    left, height = _labels_width([label for label, *_ in rows]), len(rows) * ROW_HEIGHT
     reach = nice_ceiling(max(abs(value) for _, *values in rows for value in values if value is not None) * 100)
 
     def across(difference: float) -> float:
@@ -132,7 +135,9 @@ def difference_chart(title: str, rows: Sequence[tuple[str, float, float | None, 
         ]
     for number, (label, difference, low, high) in enumerate(rows):
         y = (number + 0.5) * ROW_HEIGHT
-        parts.append(f'<text class="label" x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{escape(label)}</text>')
+        parts.append(
+            f'<text class="label" x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{escape(_short(label))}</text>'
+        )
         if low is not None and high is not None:
             ends = f'x1="{across(low):.1f}" x2="{across(high):.1f}"'
             parts.append(f'<line class="interval series-0" {ends} y1="{y}" y2="{y}"/>')
@@ -151,7 +156,7 @@ def stacked_chart(title: str, rows: Sequence[tuple[str, Sequence[tuple[str, floa
         title: What a screen reader says.
         rows: (label, parts from left to right as (CSS class, share)).
     """
-    left, height = LABEL_WIDTH, len(rows) * ROW_HEIGHT
+    left, height = _labels_width([label for label, *_ in rows]), len(rows) * ROW_HEIGHT
     width = WIDTH - left - 24
     parts = []
     for step in range(5):
@@ -159,7 +164,9 @@ def stacked_chart(title: str, rows: Sequence[tuple[str, Sequence[tuple[str, floa
         parts.append(f'<text class="tick" x="{x:.1f}" y="{height + 16}" text-anchor="middle">{step * 25} %</text>')
     for number, (label, shares) in enumerate(rows):
         y, begun = (number + 0.5) * ROW_HEIGHT, 0.0
-        parts.append(f'<text class="label" x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{escape(label)}</text>')
+        parts.append(
+            f'<text class="label" x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{escape(_short(label))}</text>'
+        )
         for css, share in shares:
             box = f'x="{left + begun * width:.1f}" y="{y - 9}" width="{share * width:.1f}" height="18"'
             parts.append(f'<rect class="part {escape(css)}" {box}><title>{share * 100:.1f} %</title></rect>')
@@ -182,12 +189,13 @@ def standalone(title: str, svg: str, legend: Sequence[tuple[str, str]], style: s
     viewed = re.search(r'viewBox="0 0 [\d.]+ ([\d.]+)"', svg)
     if viewed is None:
         raise ValueError(f"chart {title!r} has no size")
-    header, height = (52 if legend else 32), float(viewed[1])
-    parts, across = [], float(MARGIN)
+    parts, across, header, height = [], WIDTH, 32, float(viewed[1])
     for css, name in legend:
+        if across + 20 + CHARACTER_WIDTH * len(name) > WIDTH:
+            across, header = MARGIN, header + LEGEND_LINE
         parts += [
-            f'<line class="curve {escape(css)}" x1="{across:g}" x2="{across + 14:g}" y1="38" y2="38"/>',
-            f'<text class="label" x="{across + 20:g}" y="42">{escape(name)}</text>',
+            f'<line class="curve {escape(css)}" x1="{across}" x2="{across + 14}" y1="{header - 14}" y2="{header - 14}"/>',
+            f'<text class="label" x="{across + 20}" y="{header - 10}">{escape(name)}</text>',
         ]
         across += 40 + CHARACTER_WIDTH * len(name)
     whole = f'width="{WIDTH}" height="{header + height:g}"'
@@ -207,6 +215,15 @@ def nice_ceiling(value: float) -> float:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= value * (1 - 1e-9))
+
+
+def _labels_width(labels: Sequence[str]) -> int:
+    """What labels of rows need on the left."""
+    return max([LABEL_WIDTH, *(CHARACTER_WIDTH * len(_short(label)) + MARGIN for label in labels)])
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…"
 
 
 def _signed(value: float, form: str) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.pages import Page
 from tests.support.runs import GOLD, TOKENIZER, evaluation, trajectory, write_run
-from thor_ray.charts import Series, interval_chart, line_chart, nice_ceiling, standalone
+from thor_ray.charts import CHARACTER_WIDTH, WIDTH, Series, interval_chart, line_chart, nice_ceiling, standalone
 from thor_ray.config import Recipe
 from thor_ray.records import Stage, read_records
 from thor_ray.report import build_report, sample_rows, weight_figures, write_report
@@ -217,6 +217,32 @@ def test_a_chart_as_a_file_needs_no_page_around_it():
     assert float(inner.get("y", 0)) + float(inner.get("height", 0)) == float(root.get("height", 0))
     with pytest.raises(ValueError, match="has no size"):
         standalone("a", "<p/>", [], "")
+
+
+def test_labels_are_never_cut_at_the_edge():
+    """Long ones take from the chart's width, very long ones are shortened so that it is seen."""
+    for label in ("T5", "K denominator=per_level, c", "a" * 60):
+        root = ET.fromstring(interval_chart("title", [(label, 0.5, 0.4, 0.6), ("T1", 1.0, 1.0, 1.0)]))
+        shown = next(element for element in root.iter() if element.get("text-anchor") == "end")
+        assert float(shown.get("x", 0)) - CHARACTER_WIDTH * len(shown.text or "") >= 0
+        assert shown.text == label or (shown.text or "").endswith("…")
+        dots = [float(element.get("cx", 0)) for element in root.iter() if element.get("cx")]
+        assert WIDTH / 2 < dots[0] < dots[1] < WIDTH
+
+
+def test_a_legend_goes_on_in_the_next_line():
+    chart = line_chart("title", "tokens", [Series("a", [(0.0, 0.1), (1.0, 0.9)])], share=True)
+    names = [f"hierarchical-rl-{number}" for number in range(5)]
+    root = ET.fromstring(standalone("title", chart, [("series-0", name) for name in names], ""))
+    entries = [element for element in root.iter(f"{SVG}text") if element.text in names]
+    assert [element.text for element in entries] == names
+    for element in entries:
+        assert float(element.get("x", 0)) + CHARACTER_WIDTH * len(element.text or "") <= WIDTH
+    below = [float(element.get("y", 0)) for element in entries]
+    assert below == sorted(below)
+    assert 1 < len(set(below)) < len(names)
+    (inner,) = root.findall(f"{SVG}svg")
+    assert float(inner.get("y", 0)) > below[-1]
 
 
 def test_charts_without_points_are_refused_and_labels_escaped():

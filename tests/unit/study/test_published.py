@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from thor_ray.study.design import ROWS
+from thor_ray.study.design import KNOBS, ROWS
 from thor_ray.study.report import write_study
 
-FILES = sorted((Path(__file__).parents[3] / "docs").glob("*/study.json"))
+DOCS = Path(__file__).parents[3] / "docs"
+FILES = sorted(DOCS.glob("*/study.json"))
 
 
 def test_a_study_is_shown():
@@ -22,3 +23,9 @@ def test_a_shown_report_can_be_made_again_from_its_figures(file, tmp_path):
     assert {path.suffix for path in shown} == {".json", ".md", ".svg"}
     for path in shown:
         assert (place / path.name).read_text() == path.read_text(), path.name
+
+
+def test_the_documentation_names_every_knob():
+    lines = (DOCS / "study.md").read_text().splitlines()
+    table = lines[lines.index("| `--knob` | settings beside the recipe's own |") + 2 :]
+    assert [line.split("`")[1] for line in table[: table.index("")]] == list(KNOBS)
