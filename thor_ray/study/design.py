@@ -166,7 +166,8 @@ def _knob_run(name: str, overrides: tuple[str, ...]) -> StudyRun:
 
 
 def _knob_rows(run: StudyRun) -> Iterator[StudyRow]:
-    said = ", ".join(setting.rpartition(".")[2] for setting in run.overrides)
+    settings = (setting.split("=", 1) for setting in run.overrides)
+    said = ", ".join(f"{field.rpartition('.')[2]}={value}" for field, value in settings)
     if Stage.EVALUATE_RL in run.stages:
         yield StudyRow(f"K {said}", f"T5 with {said}", run.name, Stage.EVALUATE_RL, "T5")
     yield StudyRow(f"K {said}, c", f"T6 with {said}", run.name, Stage.EVALUATE_RL_SELF_CORRECTION, "T6")

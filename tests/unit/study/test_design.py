@@ -50,6 +50,11 @@ def test_a_knob_has_runs_and_rows_of_both_levels():
     assert load_recipe("study", list(KNOBS["suffix"][-1].overrides)).rl.suffix_tokens == 16
 
 
+def test_rows_of_knobs_are_named_by_setting_and_value():
+    assert rows_of("alpha")[2] == "K nll_weight=0.01"
+    assert rows_of("staleness")[-1] == "K max_staleness=4, when=never, c"
+
+
 def test_a_knob_of_inference_learns_nothing_again():
     assert {run.begins_with for run in KNOBS["attempts"]} == {"hierarchical-rl"}
     assert rows_of("attempts") == ["K attempts=1, c", "K attempts=8, c"]
